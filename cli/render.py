@@ -1,0 +1,225 @@
+"""What people read: answers and runs as rich renderables. The demo uses these too.
+
+Agreement (how many said the same) and confidence (how often such answers were right) are printed apart, because they are not the same.
+Text that came from elsewhere is never read as markup.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from msgspec import structs
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from protocol.api import AgentInfo, ConsensusAnswer, NodeInfo, PeerInfo, Peers, RunInfo, VoteInfo
+
+SHORT = 8
+ANSWER_WIDTH = 60
+VECTOR_SHOWN = 4
+
+Value = str | float | bool | list[float] | None
+
+
+def render_answer(answer: ConsensusAnswer) -> RenderableType:
+    """A table of votes, then the answer, agreement, confidence with its basis, dissent, who is missing, the receipt."""
+    lines: list[RenderableType] = []
+    if answer.votes:
+        lines.append(_votes(answer.votes, show_value(answer.answer) if answer.status == "answered" else None))
+    lines.append(_facts(_answer_rows(answer)))
+    return Group(*lines)
+
+
+def render_run(run: RunInfo) -> RenderableType:
+    """One line about the run, then a grid of scores for the last iteration and one row an iteration."""
+    head = Text.assemble(
+        ("run ", "dim"), run.run_id, ("  task ", "dim"), run.task, ("  state ", "dim"), (run.state, _state_style(run.state))
+    )
+    lines: list[RenderableType] = [head]
+    if run.detail:
+        lines.append(Text(run.detail, "dim"))
+    if run.iterations:
+        lines += [_iterations(run), _grid(run)]
+    return Group(*lines)
+
+
+def render_status(node: NodeInfo) -> RenderableType:
+    """Who this node is and how it does."""
+    rows: list[tuple[str, RenderableType]] = [
+        ("node", Text.assemble(node.name, (f"  {node.node_id}", "dim"))),
+        ("swarm", Text(node.swarm_id)),
+        ("address", Text(node.address)),
+        ("state", Text("ready", "green") if node.ready else Text("starting", "yellow")),
+        ("up", Text(show_duration(node.uptime_s))),
+        ("roles", Text(", ".join(node.roles) or "member")),
+        ("agents", Text(str(node.agents))),
+    ]
+    rows += [
+        ("brain", Text.assemble(brain.name, (f"  {brain.state}", _state_style(brain.state)), (f"  {brain.detail}", "dim")))
+        for brain in node.brains
+    ]
+    rows += [("note", Text(notice, "yellow")) for notice in node.notices]
+    rows.append(("version", Text(node.version)))
+    return _facts(rows)
+
+
+def render_peers(peers: Peers) -> RenderableType:
+    """Every member known; neighbours are marked."""
+    near = {peer.node_id for peer in peers.neighbours}
+    return table(
+        ["name", "node", "address", "state", "rtt ms", "agents", "neighbour"],
+        [
+            [
+                peer.name,
+                peer.node_id,
+                peer.address,
+                Text(peer.state, _state_style(peer.state)),
+                _ms(peer),
+                str(peer.agents),
+                "yes" * (peer.node_id in near),
+            ]
+            for peer in sorted(peers.members, key=lambda peer: (peer.state, peer.name))
+        ],
+        right={4, 5},
+        empty="No other member is known: `moot token create` prints how another machine joins.",
+    )
+
+
+def render_agents(agents: Sequence[AgentInfo]) -> RenderableType:
+    """One row an agent."""
+    return table(
+        ["agent", "node", "brain", "generation", "parent", "fitness", "interactions"],
+        [
+            [
+                agent.agent_id,
+                short(agent.node_id),
+                agent.brain,
+                str(agent.generation),
+                short(agent.parent_id or ""),
+                f"{agent.fitness:.2f}",
+                str(agent.interactions),
+            ]
+            for agent in agents
+        ],
+        right={3, 5, 6},
+        empty="No agents: start a node with a brain, for example `moot up --brain tiny`.",
+    )
+
+
+def render_agent(agent: AgentInfo) -> RenderableType:
+    """Everything the API says about one agent."""
+    return _facts([(name.replace("_", " "), Text(str(value))) for name, value in structs.asdict(agent).items() if value is not None])
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]], *, right: Iterable[int] = (), empty: str = "") -> RenderableType:
+    """A plain table; `right` are the columns of numbers; `empty` is said when there are no rows."""
+    if not rows and empty:
+        return Text(empty)
+    drawn = Table(box=None, pad_edge=False, header_style="bold")
+    for index, column in enumerate(columns):
+        drawn.add_column(column, justify="right" if index in set(right) else "left", overflow="fold")
+    for row in rows:
+        drawn.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in row))
+    return drawn
+
+
+def show_value(value: Value) -> str:
+    """An answer on one line."""
+    if value is None:
+        return "(no opinion)"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, list):
+        shown = ", ".join(f"{number:.3f}" for number in value[:VECTOR_SHOWN])
+        return f"[{shown}{', ...' if len(value) > VECTOR_SHOWN else ''}] ({len(value)} numbers)"
+    line = " ".join(value.split())
+    return line if len(line) <= ANSWER_WIDTH else f"{line[: ANSWER_WIDTH - 3]}..."
+
+
+def show_duration(seconds: float) -> str:
+    """The two largest units: `2d 3h`, `4m 5s`."""
+    parts, rest = [], max(0, int(seconds))
+    for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)):
+        count, rest = divmod(rest, size)
+        if count:
+            parts.append(f"{count}{unit}")
+    return " ".join(parts[:2]) or "0s"
+
+
+def short(identifier: str) -> str:
+    """Enough of an id to tell it from others on a screen."""
+    return identifier[:SHORT]
+
+
+def _answer_rows(answer: ConsensusAnswer) -> list[tuple[str, RenderableType]]:
+    if answer.status == "answered":
+        full = answer.answer if isinstance(answer.answer, str) else show_value(answer.answer)
+        rows: list[tuple[str, RenderableType]] = [("answer", Text(full, "bold green"))]
+    else:
+        rows = [("abstained", Text(answer.reason or "", "bold yellow"))]
+    if answer.detail:
+        rows.append(("note", Text(answer.detail, "yellow")))
+    if answer.agreement is not None:
+        rows.append(
+            (
+                "agreement",
+                Text(f"{answer.agreement:.0%} of the weight, {len(answer.votes)} of {answer.panel} asked (quorum {answer.quorum})"),
+            )
+        )
+    confidence = "unknown" if answer.confidence is None else f"{answer.confidence:.0%}"
+    rows.append(("confidence", Text.assemble((confidence, "bold"), (f"  {answer.basis.text}", "dim"))))
+    if answer.dissent:
+        rows.append(("dissent", Text("; ".join(f"{show_value(vote.answer)} ({short(vote.agent_id)})" for vote in answer.dissent))))
+    if answer.missing:
+        rows.append(("missing", Text("; ".join(f"{short(one.agent_id)} on {short(one.node_id)}: {one.reason}" for one in answer.missing))))
+    rows.append(("time", Text(f"{answer.elapsed_ms:.0f} ms, of which the slowest brain {answer.brain_ms:.0f} ms")))
+    rows.append(("receipt", Text(answer.id)))
+    return rows
+
+
+def _votes(votes: Sequence[VoteInfo], chosen: str | None) -> RenderableType:
+    rows: list[list[str | Text]] = []
+    for vote in votes:
+        said = show_value(vote.answer)
+        style = "dim" if vote.answer is None else "green" if said == chosen else "red" if chosen is not None else ""
+        probability = "" if vote.probability is None else f"{vote.probability:.2f}"
+        rows.append([short(vote.agent_id), short(vote.node_id), vote.brain, Text(said, style), probability, f"{vote.ms:.0f}"])
+    return table(["agent", "node", "brain", "answer", "p", "ms"], rows, right={4, 5})
+
+
+def _facts(rows: Iterable[tuple[str, RenderableType]]) -> Table:
+    drawn = Table.grid(padding=(0, 2))
+    drawn.add_column(style="dim", no_wrap=True)
+    drawn.add_column(overflow="fold")
+    for name, value in rows:
+        drawn.add_row(name, value)
+    return drawn
+
+
+def _iterations(run: RunInfo) -> RenderableType:
+    rows = [[str(one.iteration), f"{one.worst:.4g}", f"{one.mean:.4g}", f"{one.best:.4g}"] for one in run.iterations]
+    return table(["iteration", "worst", "mean", "best"], rows, right={0, 1, 2, 3})
+
+
+def _grid(run: RunInfo) -> RenderableType:
+    """Scores of the last iteration where the cells are; the best in green."""
+    last = run.iterations[-1]
+    drawn = Table(box=None, show_header=False, padding=(0, 2))
+    rows = max((cell.row for cell in last.cells), default=-1) + 1
+    columns = max((cell.column for cell in last.cells), default=-1) + 1
+    scores = {(cell.row, cell.column): cell.score for cell in last.cells}
+    for row in range(rows):
+        cells = [scores.get((row, column)) for column in range(columns)]
+        drawn.add_row(*(Text("-" if score is None else f"{score:.4g}", "green" if score == last.best else "") for score in cells))
+    return drawn
+
+
+def _ms(peer: PeerInfo) -> str:
+    return "" if peer.rtt_ms is None else f"{peer.rtt_ms:.1f}"
+
+
+def _state_style(state: str) -> str:
+    return {"alive": "green", "ready": "green", "done": "green", "ok": "green", "failed": "red", "dead": "red"}.get(state, "yellow")

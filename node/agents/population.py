@@ -1,0 +1,164 @@
+"""Who lives here: the agents of this node, the room for more, and their copy on disk.
+
+Counters and genomes are written behind, at most `SAVE_S` late (a crash may forget the last second of interactions); a birth is on disk
+before anybody hears of it, a death likewise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping
+from typing import Literal
+
+import structlog
+
+from node.agents.agent import Agent, AgentRow, from_row, read_row, to_row
+from node.agents.book import AgentBook
+from node.agents.genome import unpack
+from node.brains.base import Brain
+from node.runtime import Runtime
+from protocol.errors import Malformed, PeerError, UserError
+from protocol.identity import NodeId, show_id
+
+SAVE_S = 1.0
+LAST_SAVE_S = 1.0
+
+Data = Mapping[str, str | float | int | bool | None]
+OnEvent = Callable[[Literal["birth", "death"], Data], None]
+"""What people and the API hear of: fields are text ids, as in `protocol.api.Event`."""
+log = structlog.get_logger("agents")
+
+
+class Population:
+    """At most `capacity` agents, counting places that are reserved for children on their way."""
+
+    def __init__(
+        self, runtime: Runtime, me: NodeId, book: AgentBook, capacity: int, on_event: OnEvent, on_change: Callable[[], None]
+    ) -> None:
+        self._runtime = runtime
+        self._me = me
+        self._book = book
+        self._capacity = capacity
+        self._on_event = on_event
+        self._on_change = on_change
+        self._agents: dict[bytes, Agent] = {}
+        self._rows: dict[bytes, AgentRow] = {}
+        self._reserved: set[bytes] = set()
+        self._changed: set[bytes] = set()
+        self._news = asyncio.Event()
+
+    def get(self, agent_id: bytes) -> Agent | None:
+        return self._agents.get(agent_id)
+
+    def all(self) -> list[Agent]:
+        return list(self._agents.values())
+
+    def of(self, brain: str) -> list[Agent]:
+        return [agent for agent in self._agents.values() if agent.brain == brain]
+
+    # ---- room -----------------------------------------------------------------------------------------------------
+
+    def room(self) -> int:
+        """How many more agents fit."""
+        return max(0, self._capacity - len(self._agents) - len(self._reserved))
+
+    def reserve(self, child_id: bytes) -> bool:
+        """Keep a place for a child. False when there is none."""
+        if child_id in self._reserved or self.room() == 0:
+            return False
+        self._reserved.add(child_id)
+        self._on_change()
+        return True
+
+    def release(self, child_id: bytes) -> None:
+        """Give the place back; idempotent."""
+        if child_id in self._reserved:
+            self._reserved.remove(child_id)
+            self._on_change()
+
+    def weakest(self, brain: str, spare: Collection[bytes]) -> Agent | None:
+        """The least fit agent of a brain, the oldest of equals, but none of `spare`. One brain's children never push out another's."""
+        candidates = [agent for agent in self.of(brain) if agent.agent_id not in spare]
+        return min(candidates, key=lambda agent: (agent.fitness.mean, agent.born_at, agent.agent_id), default=None)
+
+    # ---- life and death -------------------------------------------------------------------------------------------
+
+    async def adopt(self, agent: Agent) -> None:
+        """Write the agent down, then let it live. Raises `NotAvailable` when the disk refuses."""
+        await self._book.save({agent.agent_id: to_row(agent)})
+        self._agents[agent.agent_id] = agent
+        self._reserved.discard(agent.agent_id)
+        self._on_change()
+        if agent.parent_id:
+            self._on_event("birth", birth_data(agent.agent_id, agent.parent_id, agent.brain, agent.generation, self._me))
+
+    async def bury(self, agent: Agent, reason: str) -> None:
+        """The agent dies; its death is recorded. Raises `NotAvailable` when the disk refuses."""
+        await self._book.bury(agent.agent_id, self._runtime.now(), reason)
+        self._agents.pop(agent.agent_id, None)
+        self._changed.discard(agent.agent_id)
+        self._on_change()
+        self._on_event("death", {"agent_id": show_id(agent.agent_id), "brain": agent.brain, "reason": reason})
+
+    def touch(self, agent: Agent) -> None:
+        """The agent changed: write it down soon."""
+        if agent.agent_id in self._agents:
+            self._changed.add(agent.agent_id)
+            self._news.set()
+
+    # ---- disk -----------------------------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Read the book. Agents live again once their brain is loaded (`revive`); those of other brains stay in the book."""
+        for agent_id, data in (await self._book.load_all()).items():
+            try:
+                self._rows[agent_id] = read_row(data)
+            except Malformed as error:
+                log.warning("an agent's row is damaged and stays in the database", agent=show_id(agent_id), reason=str(error))
+
+    def revive(self, brain: Brain) -> None:
+        """Bring back this brain's agents."""
+        schema = brain.schema()
+        for agent_id, row in [(agent_id, row) for agent_id, row in self._rows.items() if row.brain == brain.name]:
+            try:
+                self._agents[agent_id] = from_row(row, unpack(row.genome, brain.name, schema))
+                del self._rows[agent_id]
+            except PeerError as error:
+                log.warning("an agent's genome no longer fits its brain", agent=show_id(agent_id), reason=str(error))
+        self._on_change()
+
+    async def save_behind(self) -> None:
+        """Write changed agents down until cancelled."""
+        while True:
+            await self._news.wait()
+            await asyncio.sleep(SAVE_S)
+            await self._save()
+
+    async def close(self) -> None:
+        """Write down what is still only in memory; bounded in time."""
+        try:
+            async with asyncio.timeout(LAST_SAVE_S):
+                await self._save()
+        except TimeoutError:
+            log.warning("the last changes of agents were not written in time")
+
+    async def _save(self) -> None:
+        self._news.clear()
+        changed, self._changed = self._changed, set()
+        try:
+            if changed:
+                await self._book.save({agent_id: to_row(self._agents[agent_id]) for agent_id in sorted(changed)})
+        except UserError as error:
+            self._changed |= changed & self._agents.keys()
+            log.error("agents cannot be written down", reason=str(error))
+
+
+def birth_data(child_id: bytes, parent_id: bytes, brain: str, generation: int, node_id: NodeId) -> Data:
+    """A birth as an event: `node_id` is where the child lives."""
+    return {
+        "agent_id": show_id(child_id),
+        "parent_id": show_id(parent_id),
+        "brain": brain,
+        "generation": generation,
+        "node_id": show_id(node_id),
+    }

@@ -1,0 +1,247 @@
+"""Any OpenAI-compatible server as a brain: Ollama, vLLM, llama.cpp, or another moot.
+
+Text comes from `POST /chat/completions`. First form of choosing: the server is asked for one of the choices verbatim, `SAMPLES`
+times; a reply that is not exactly one choice is not counted, and smoothed frequencies are the log-probabilities. Servers that
+return log-probabilities could be asked once; that comes later. Blocking, as the brain contract wants: the agent host runs it in a
+worker thread. What a server sends is bounded in size and time and never trusted further than as text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import math
+import random
+import re
+import socket
+import urllib.parse
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct
+
+from node.brains.base import Ask, Brain, Capabilities, Choice, Genome, Progress, Proposal
+from protocol.errors import InvalidRequest, NotAvailable
+
+SAMPLES: Final = 5
+SMOOTHING: Final = 0.5
+"""Added to every choice's count (Jeffreys' prior): five equal samples are not certainty."""
+MAX_REPLY: Final = 1_048_576
+"""Bytes of a server's reply."""
+REPLY_S: Final = 60.0
+"""Whole seconds of one call, connection included."""
+MODELS_S: Final = 5.0
+PARALLEL: Final = 4
+"""Calls under way at once; servers batch them."""
+_CHUNK: Final = 65_536
+
+T = TypeVar("T")
+
+
+class _Message(Struct):
+    content: Annotated[str, Meta(max_length=MAX_REPLY)] | None = None
+
+
+class _Choice(Struct):
+    message: _Message
+
+
+class _Usage(Struct):
+    prompt_tokens: Annotated[int, Meta(ge=0)] = 0
+    completion_tokens: Annotated[int, Meta(ge=0)] = 0
+
+
+class _Completion(Struct):
+    choices: Annotated[list[_Choice], Meta(min_length=1)]
+    usage: _Usage | None = None
+
+
+class _Model(Struct):
+    id: str
+
+
+class _Models(Struct):
+    data: list[_Model]
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One chat completion to ask for."""
+
+    messages: list[dict[str, str]]
+    temperature: float
+    max_tokens: int
+    stop: tuple[str, ...] = ()
+
+
+class RemoteBrain(Brain):
+    """One model behind one server. A genome is the sampling temperature, so that agents of one model differ a little."""
+
+    capabilities = Capabilities(kinds=frozenset({"choice", "boolean", "number", "text"}), instruct=True)
+
+    def __init__(self, url: str, model: str, monotonic: Callable[[], float], api_key: str = "") -> None:
+        """`url` is the server's base, for example http://127.0.0.1:11434 (`/v1` is added where no path is given).
+
+        Raises `InvalidRequest` when it is no http or https address or the model is missing.
+        """
+        self._scheme, self._host, self._port, self._path = _parse(url)
+        if not model:
+            raise InvalidRequest(f"remote:{url} names no model: write remote:{url}#MODEL.", param="brain")
+        self._url = f"{self._scheme}://{self._host}:{self._port}{self._path}"
+        self._model = model
+        self._monotonic = monotonic
+        self._api_key = api_key
+        self.name = f"remote:{model}"[:64]
+        self.family = self.name
+        self.fingerprint = hashlib.sha256(f"remote 1 {self._url} {model}".encode()).hexdigest()
+
+    def load(self, progress: Progress) -> None:
+        """See that the server answers and has the model. Raises `NotAvailable`."""
+        progress(f"asking {self._url} for its models", 0.0)
+        status, body = self._call("GET", "/models", None, MODELS_S)
+        if status in (404, 405):  # a server without a list is found out at the first question
+            return
+        self._expect_success(status, body)
+        names = [model.id for model in _decoded(body, _Models, self._url).data]
+        if self._model not in names:
+            there = ", ".join(names[:10]) or "no model at all"
+            raise NotAvailable(f"The server {self._url} has no model '{self._model}': it has {there}.", code="model_not_found")
+        progress("ready", 1.0)
+
+    def choose(self, asks: Sequence[Ask]) -> list[Choice]:
+        """Frequencies of `SAMPLES` replies. An agent whose replies were no choice at all gets empty log-probabilities: no opinion."""
+        jobs = [_Job(_choice_messages(ask), _temperature(ask.genome), 32) for ask in asks for _ in range(SAMPLES)]
+        replies = [reply.text for reply in self._complete(jobs)]
+        return [
+            _frequencies(ask.choices, replies[start : start + SAMPLES])
+            for ask, start in zip(asks, range(0, len(replies), SAMPLES), strict=True)
+        ]
+
+    def propose(self, asks: Sequence[Ask], *, max_tokens: int, temperature: float, stop: Sequence[str] = ()) -> list[Proposal]:
+        """One text per ask; the server's own log-probability is not asked for and stands as 0."""
+        return self._complete([_Job(_messages(ask, ask.question), temperature, max_tokens, tuple(stop)[:4]) for ask in asks])
+
+    def seed(self, rng: random.Random) -> Genome:
+        return Genome(self.name, settings={"temperature": round(rng.uniform(0.5, 0.9), 2)})
+
+    def _complete(self, jobs: Sequence[_Job]) -> list[Proposal]:
+        with ThreadPoolExecutor(max_workers=PARALLEL, thread_name_prefix=self.name) as threads:
+            return list(threads.map(self._completion, jobs))
+
+    def _completion(self, job: _Job) -> Proposal:
+        request: dict[str, Any] = {
+            "model": self._model,
+            "messages": job.messages,
+            "temperature": job.temperature,
+            "max_tokens": job.max_tokens,
+        }
+        if job.stop:
+            request["stop"] = job.stop
+        status, body = self._call("POST", "/chat/completions", msgspec.json.encode(request), REPLY_S)
+        self._expect_success(status, body)
+        reply = _decoded(body, _Completion, self._url)
+        usage = reply.usage or _Usage()
+        return Proposal((reply.choices[0].message.content or "").strip(), 0.0, usage.prompt_tokens, usage.completion_tokens)
+
+    def _call(self, method: str, path: str, body: bytes | None, timeout: float) -> tuple[int, bytes]:
+        """Status and body. Raises `NotAvailable` when the server cannot be reached, is too slow or says too much."""
+        kind = http.client.HTTPSConnection if self._scheme == "https" else http.client.HTTPConnection
+        deadline = self._monotonic() + timeout
+        connection = kind(self._host, self._port, timeout=timeout)
+        headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        if self._api_key:
+            headers["Authorization"] = f"Bearer {self._api_key}"
+        try:
+            connection.request(method, self._path + path, body, headers)
+            response = connection.getresponse()
+            return response.status, self._read(response, connection, deadline)
+        except TimeoutError as error:
+            raise NotAvailable(f"The server {self._url} did not answer within {timeout:.0f} s: is it overloaded?") from error
+        except (OSError, http.client.HTTPException) as error:
+            raise NotAvailable(f"The server {self._url} cannot be reached ({error}): is it running, and is the address right?") from error
+        finally:
+            connection.close()
+
+    def _read(self, response: http.client.HTTPResponse, connection: http.client.HTTPConnection, deadline: float) -> bytes:
+        """The whole body under one deadline; a socket's own timeout starts anew with every byte that drips in."""
+        body = b""
+        while chunk := response.read1(_CHUNK):
+            body += chunk
+            if len(body) > MAX_REPLY:
+                raise NotAvailable(f"The server {self._url} sent more than {MAX_REPLY} bytes: choose another model or server.")
+            left = deadline - self._monotonic()
+            if left <= 0:
+                raise TimeoutError
+            if isinstance(connection.sock, socket.socket):
+                connection.sock.settimeout(left)
+        return body
+
+    def _expect_success(self, status: int, body: bytes) -> None:
+        if status in (401, 403):
+            raise NotAvailable(f"The server {self._url} refused the API key: set MOOT_REMOTE_API_KEY.", code="remote_unauthorised")
+        if status != 200:
+            said = body[:200].decode("utf-8", "replace")
+            raise NotAvailable(f"The server {self._url} answered {status} for model '{self._model}': {said}")
+
+
+def _parse(url: str) -> tuple[str, str, int, str]:
+    try:
+        parts = urllib.parse.urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise InvalidRequest(f"'{url}' is not a server's address ({error}): write http://HOST:PORT.", param="brain") from error
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.username:
+        raise InvalidRequest(f"'{url}' is not a server's address: write http://HOST:PORT or https://HOST/v1.", param="brain")
+    return parts.scheme, parts.hostname, port or (443 if parts.scheme == "https" else 80), parts.path.rstrip("/") or "/v1"
+
+
+def _decoded(body: bytes, kind: type[T], url: str) -> T:
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise NotAvailable(f"The server {url} does not speak the OpenAI API ({error}): check the address.") from error
+
+
+def _messages(ask: Ask, question: str) -> list[dict[str, str]]:
+    """System text, then the examples as earlier turns, then the question."""
+    messages = [{"role": "system", "content": ask.system}] if ask.system else []
+    for example in ask.examples:
+        messages.append({"role": "user", "content": _with_choices(example.question, example.choices)})
+        messages.append({"role": "assistant", "content": example.answer})
+    return [*messages, {"role": "user", "content": question}]
+
+
+def _choice_messages(ask: Ask) -> list[dict[str, str]]:
+    return _messages(ask, _with_choices(ask.question, ask.choices))
+
+
+def _with_choices(question: str, choices: Sequence[str]) -> str:
+    if not choices:
+        return question
+    lines = "\n".join(f"- {choice}" for choice in choices)
+    return f"{question}\n\nAnswer with exactly one of these, word for word, and nothing else:\n{lines}"
+
+
+def _frequencies(choices: tuple[str, ...], replies: Sequence[str]) -> Choice:
+    """Smoothed log frequencies; the prior is unknown to a server's client and stands as uniform."""
+    by_form = {_form(choice): index for index, choice in enumerate(choices)}
+    counts = Counter(by_form[form] for reply in replies if (form := _form(reply)) in by_form)
+    if not counts:
+        return Choice((), ())
+    total = counts.total() + SMOOTHING * len(choices)
+    uniform = -math.log(len(choices))
+    return Choice(tuple(math.log((counts[index] + SMOOTHING) / total) for index in range(len(choices))), (uniform,) * len(choices))
+
+
+def _form(text: str) -> str:
+    """What is compared: case, outer quotes, a list's dash and a final full stop do not matter."""
+    return re.sub(r"^[\s\-\"'`*]+|[\s\"'`*.]+$", "", text).casefold()
+
+
+def _temperature(genome: Genome) -> float:
+    value = genome.settings.get("temperature")
+    return min(max(float(value), 0.0), 2.0) if isinstance(value, int | float) else 0.7

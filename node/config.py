@@ -1,0 +1,132 @@
+"""Typed configuration: flags > environment (`MOOT_*`, `*_FILE` for secrets) > `--config` file > user file > default.
+
+One `Config` describes one node completely; the daemon reads nothing else. Files are TOML with the field names below.
+"""
+
+from __future__ import annotations
+
+import socket
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import platformdirs
+from msgspec import Meta, Struct
+
+from protocol.address import split_address
+from protocol.errors import InvalidRequest
+
+LINK_PORT = 7337
+"""TCP links and UDP DHT, on one number."""
+API_PORT = 8337
+SECRETS = frozenset({"token"})
+LISTS = frozenset({"brains", "bootstrap", "api_tokens"})
+
+Port = Annotated[int, Meta(ge=0, le=65_535)]
+
+
+class Config(Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything a node needs to know before it starts."""
+
+    data_dir: Path
+    name: Annotated[str, Meta(min_length=1, max_length=64)]
+    host: str = "0.0.0.0"  # noqa: S104 - links are mutually authenticated; the API binds to loopback
+    port: Port = LINK_PORT
+    """0: choose a free one once and remember it in the data directory."""
+    advertise: str | None = None
+    """HOST:PORT that others can dial, where it cannot be guessed (NAT, several interfaces)."""
+    api_host: str = "127.0.0.1"
+    api_port: Port = API_PORT
+    api_tokens: tuple[str, ...] = ()
+    """When given, every API call needs one of them (`Authorization: Bearer ...`)."""
+    brains: tuple[str, ...] | None = None
+    """`tiny`, `gemma`, `remote:URL#MODEL`; None: the best that is installed and fits, plus one tiny. Empty: a node without a model."""
+    model: Path | None = None
+    """A Gemma `.gguf` to use in place of the packaged 270M."""
+    agents: Annotated[int, Meta(ge=1, le=64)] = 4
+    """Agents of each brain at the start."""
+    capacity: Annotated[int, Meta(ge=0, le=256)] = 32
+    """Most agents this node hosts, children included."""
+    division_threshold: Annotated[int, Meta(ge=1, le=1_000_000)] = 5
+    open: bool = False
+    """Found or join the swarm that anybody may join."""
+    bootstrap: tuple[str, ...] = ()
+    token: str | None = None
+
+    @property
+    def database(self) -> Path:
+        return self.data_dir / "moot.sqlite3"
+
+    @property
+    def api_file(self) -> Path:
+        return self.data_dir / "api.json"
+
+
+def brain_plan(config: Config) -> list[tuple[str, int]]:
+    """(brain, agents) of each `--brain NAME[=K]`; K defaults to `agents`. Raises `InvalidRequest`."""
+    plan = []
+    for spec in config.brains or ():
+        name, separator, count = spec.rpartition("=")
+        if separator and count.isdecimal():
+            if not 1 <= int(count) <= 64:
+                raise InvalidRequest(f"'{spec}' asks for {count} agents: a brain has 1 to 64.", param="brain")
+            plan.append((name, int(count)))
+        else:
+            plan.append((spec, config.agents))
+    return plan
+
+
+def default_data_dir() -> Path:
+    """Where a node on this machine keeps its identity and database."""
+    return Path(platformdirs.user_data_dir("moot", appauthor=False))
+
+
+def user_config_file() -> Path:
+    return Path(platformdirs.user_config_dir("moot", appauthor=False)) / "config.toml"
+
+
+def load_config(flags: Mapping[str, Any], env: Mapping[str, str], config_file: Path | None = None) -> Config:
+    """Merge all sources into one `Config`. A flag of None or an empty list was not given. Raises `InvalidRequest`."""
+    if config_file is not None and not config_file.is_file():
+        raise InvalidRequest(f"There is no configuration file {config_file}: check --config.", param="config")
+    values: dict[str, Any] = {"data_dir": default_data_dir(), "name": socket.gethostname()[:64] or "node"}
+    values |= _from_file(user_config_file())
+    if config_file is not None:
+        values |= _from_file(config_file)
+    values |= _from_environment(env)
+    values |= {key: value for key, value in flags.items() if value is not None and value != [] and value != ()}
+    try:
+        config = msgspec.convert(values, Config, strict=False)
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(f"Configuration is not usable: {error}. See `moot config show`.") from error
+    for address in (*config.bootstrap, *([config.advertise] if config.advertise else [])):
+        split_address(address)
+    return msgspec.structs.replace(config, data_dir=config.data_dir.expanduser().absolute())
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise InvalidRequest(f"The configuration file {path} cannot be read: {error}.", param="config") from error
+
+
+def _from_environment(env: Mapping[str, str]) -> dict[str, Any]:
+    """`MOOT_PORT=7400`, `MOOT_BRAINS=tiny,gemma`; `MOOT_TOKEN_FILE=/run/secrets/token` for secrets."""
+    values: dict[str, Any] = {}
+    for field in Config.__struct_fields__:
+        key = f"MOOT_{field.upper()}"
+        raw = env.get(key)
+        if raw is None and field in SECRETS and (path := env.get(f"{key}_FILE")):
+            try:
+                raw = Path(path).read_text(encoding="utf-8").strip()
+            except OSError as error:
+                raise InvalidRequest(f"{key}_FILE names {path}, which cannot be read: {error.strerror}.") from error
+        if raw is None or raw == "":
+            continue
+        values[field] = [part.strip() for part in raw.split(",") if part.strip()] if field in LISTS else raw
+    return values

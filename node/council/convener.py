@@ -1,0 +1,231 @@
+"""The asking side: seat a panel, collect commitments, sign the set, collect reveals, settle, and write the receipt.
+
+One deadline covers everything, in three shares: votes, reveals, the rest. Whatever is not there when a share is over is missing,
+with the reason; the answer never waits longer. Every node is checked by one signature a phase, over a certificate that is
+verified once (`proofs`). This node's own agents are asked directly, by the same rules.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import msgspec
+import structlog
+
+from node.council.hearing import Hearing
+from node.council.panel import Panel
+from node.council.proofs import Proofs
+from node.council.request import Asking
+from node.council.seams import Candidate, Courier, Directory, ReceiptBook
+from node.council.seating import seat
+from node.council.trust import Trust
+from node.runtime import Runtime
+from protocol.aggregate import AGGREGATOR
+from protocol.ballots import (
+    KINDS,
+    NO_SIGNATURE,
+    NONCE_BYTES,
+    CommitSet,
+    Question,
+    check_commitment,
+    check_reveal,
+    count_votes,
+    question_id,
+    sign,
+)
+from protocol.errors import InvalidRequest, Malformed, NotAvailable, PeerError, Unreachable, UserError
+from protocol.identity import Credentials, Member, NodeId, describe_leaf, show_id
+from protocol.messages import Commitments, CouncilCall, LinkMessage, RevealCall, Reveals
+from protocol.receipts import VERSION, Receipt, Seat, encode_receipt, settle, sign_receipt
+from protocol.verdict import Outcome
+
+MAX_ASKING = 64
+"""Questions that one node convenes at a time."""
+TRANSIT_SHARE, TRANSIT_S = 0.1, 0.25
+"""What the panel is told to answer in is shorter than what we wait by this share, at most so many seconds."""
+CANARY_S = 0.05
+"""How long an answer may wait for canary answers that did not come while the brains were thinking."""
+
+UNDECIDED = Outcome("abstained", None, None, None, None, None)
+NOT_CAPABLE = Outcome("abstained", "NOT_CAPABLE", None, None, None, None)
+
+Serve = Callable[[Member, Any], Awaitable[LinkMessage]]
+"""How this node would serve the same message to another."""
+log = structlog.get_logger("council")
+
+
+class Convener:
+    """Turns a valid request into a signed receipt that is on disk."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        credentials: Callable[[], Credentials],
+        courier: Courier,
+        directory: Directory,
+        receipts: ReceiptBook,
+        panel: Panel,
+        trust: Trust,
+        proofs: Proofs,
+    ) -> None:
+        self._runtime = runtime
+        self._credentials = credentials
+        self._courier = courier
+        self._directory = directory
+        self._receipts = receipts
+        self._panel = panel
+        self._trust = trust
+        self._proofs = proofs
+        self._me = describe_leaf(credentials().leaf)
+        self._asking = 0
+
+    async def convene(self, asking: Asking) -> Receipt:
+        """Ask, and keep the receipt. Raises `InvalidRequest` or `NotAvailable`; every other trouble is in the receipt."""
+        if self._asking >= MAX_ASKING:
+            raise NotAvailable(f"This node is convening {MAX_ASKING} questions already: ask again in a moment.", code="busy")
+        self._asking += 1
+        try:
+            started = self._runtime.monotonic()
+            able = self._able(asking)
+            panel = seat(able, asking.size, self._runtime.random())
+            nonce = self._runtime.token_bytes(NONCE_BYTES)
+            hearing = Hearing(self._question(asking, nonce), nonce, asking, panel, started)
+            receipt = await self._hold(hearing)
+            await self._receipts.save(receipt.id, encode_receipt(receipt))
+        finally:
+            self._asking -= 1
+        log.info("consensus", question=show_id(receipt.id), status=receipt.outcome.status, reason=receipt.outcome.reason)
+        return receipt
+
+    # ---- who is asked what -------------------------------------------------------------------------------------------
+
+    def _able(self, asking: Asking) -> Sequence[Candidate]:
+        """Agents that can answer. Raises `InvalidRequest` where the request asks for what nobody here has."""
+        able = self._directory.candidates(asking.kind, len(asking.embedding))
+        if not able and asking.kind == "embedding":
+            others = self._directory.candidates("embedding", 0)
+            sizes = sorted({candidate.embedding_dim for candidate in others})
+            if sizes:
+                raise InvalidRequest(
+                    f"No agent here answers embeddings of dimension {len(asking.embedding)}: send one of {', '.join(map(str, sizes))}.",
+                    code="wrong_dimension",
+                    param="embedding",
+                )
+        if asking.brain is None:
+            return able
+        named = [candidate for candidate in able if candidate.brain == asking.brain]
+        everyone = [] if named else [candidate for kind in KINDS for candidate in self._directory.candidates(kind, 0)]
+        brains = sorted({candidate.brain for candidate in everyone})
+        if not named and asking.brain not in brains:
+            here = f"the brains here are {', '.join(brains)}" if brains else "no agent is running here"
+            raise InvalidRequest(f"No agent has the brain '{asking.brain}': {here}.", code="unknown_brain", param="brain")
+        return named
+
+    def _question(self, asking: Asking, nonce: bytes) -> Question:
+        blank = Question(
+            bytes(20), asking.kind, asking.text, list(asking.choices), list(asking.embedding), asking.system, self._runtime.now()
+        )
+        return msgspec.structs.replace(blank, id=question_id(blank, self._me.node_id, nonce))
+
+    # ---- the two phases ----------------------------------------------------------------------------------------------
+
+    async def _hold(self, hearing: Hearing) -> Receipt:
+        """Both phases, with the canaries alongside."""
+        async with asyncio.TaskGroup() as tasks:
+            calls = {node: tasks.create_task(self._commit(hearing, node, agents)) for node, agents in hearing.homes.items()}
+            measuring = tasks.create_task(self._trust.measure(hearing.panel))
+            for call in calls.values():
+                await call
+            commit_set = self._commit_set(hearing)
+            shows = [tasks.create_task(self._reveal(hearing, node, commit_set)) for node in hearing.commitments]
+            for show in shows:
+                await show
+            slack = hearing.deadline - self._runtime.monotonic()
+            await asyncio.wait([measuring], timeout=max(0.0, min(CANARY_S, slack / 2)))
+            measuring.cancel()
+        return self._receipt(hearing, commit_set)
+
+    async def _commit(self, hearing: Hearing, node: NodeId, agents: list[bytes]) -> None:
+        """One node's commitment, or why there is none."""
+        left = hearing.reveal_from - self._runtime.monotonic()
+        told = max(0.001, left - min(TRANSIT_SHARE * left, TRANSIT_S))
+        call = CouncilCall(hearing.question, agents, max(1, int(told * 1000)))
+        try:
+            reply = await self._deliver(node, call, self._panel.call, left)
+            if not isinstance(reply, Commitments):
+                raise Malformed("it answered a call with something else than commitments")
+            commitment = reply.commitment
+            member = self._proofs.member(commitment.chain, node)
+            check_commitment(commitment, hearing.question.id, agents, member.public_key)
+        except (PeerError, UserError) as error:
+            hearing.excuse(agents, f"node {show_id(node)[:8]}: {error}")
+            return
+        hearing.commitments[node] = (member, commitment)
+        for agent in agents:
+            if agent not in commitment.agents:
+                hearing.excuse([agent], commitment.missing.get(agent, "its node did not mention it"))
+
+    def _commit_set(self, hearing: Hearing) -> CommitSet:
+        """All commitments, in the order of their nodes' ids, signed."""
+        commitments = [hearing.commitments[node][1] for node in sorted(hearing.commitments)]
+        blank = CommitSet(hearing.question.id, list(self._credentials().chain), commitments, NO_SIGNATURE)
+        return sign(self._credentials().key, blank)
+
+    async def _reveal(self, hearing: Hearing, node: NodeId, commit_set: CommitSet) -> None:
+        """One node's votes, or why there are none."""
+        member, commitment = hearing.commitments[node]
+        if not commitment.agents:
+            return
+        left = hearing.reveal_until - self._runtime.monotonic()
+        try:
+            reply = await self._deliver(node, RevealCall(commit_set), self._panel.reveal, left)
+            if not isinstance(reply, Reveals):
+                raise Malformed("it answered a call to reveal with something else")
+            check_reveal(reply.reveal, commitment, commit_set, member.public_key)
+        except (PeerError, UserError) as error:
+            hearing.excuse(commitment.agents, f"node {show_id(node)[:8]} committed but did not reveal: {error}")
+            return
+        hearing.reveals[node] = reply.reveal
+        votes, faults = count_votes(hearing.question, commitment, reply.reveal)
+        hearing.votes.update((vote.agent_id, vote) for vote in votes)
+        for agent, fault in faults.items():
+            hearing.excuse([agent], fault)
+
+    async def _deliver(self, node: NodeId, message: LinkMessage, serve: Serve, left: float) -> LinkMessage:
+        """Ask another node, or this one without the network. Raises `PeerError` or `UserError`, within `left` seconds."""
+        if node != self._me.node_id:
+            return await self._courier.request(node, message, max(0.0, left))
+        try:
+            async with asyncio.timeout(max(0.0, left)):
+                return await serve(self._me, message)
+        except TimeoutError as error:
+            raise Unreachable(f"did not answer within {left:.1f} s") from error
+
+    # ---- the receipt -------------------------------------------------------------------------------------------------
+
+    def _receipt(self, hearing: Hearing, commit_set: CommitSet) -> Receipt:
+        """Settle by the same code as every verifier, and sign."""
+        draft = Receipt(
+            version=VERSION,
+            aggregator=AGGREGATOR,
+            root=self._credentials().root,
+            nonce=hearing.nonce,
+            question=hearing.question,
+            asked=hearing.asking.agents or 0,
+            panel=[Seat(candidate.agent_id, candidate.node_id) for candidate in hearing.panel],
+            quorum=hearing.asking.quorum or len(hearing.panel) // 2 + 1,
+            commit_set=commit_set,
+            reveals=[hearing.reveals[node] for node in sorted(hearing.reveals)],
+            missing=hearing.missing,
+            calibration=self._trust.calibrate(hearing.question, hearing.voters),
+            outcome=UNDECIDED if hearing.panel or not self._anybody() else NOT_CAPABLE,
+            elapsed_ms=(self._runtime.monotonic() - hearing.started) * 1000.0,
+            brain_ms=max((commitment.waited_ms for _, commitment in hearing.commitments.values()), default=0.0),
+        )
+        return sign_receipt(self._credentials().key, msgspec.structs.replace(draft, outcome=settle(draft).outcome))
+
+    def _anybody(self) -> bool:
+        """Whether any agent lives in the swarm, whatever it can answer."""
+        return any(self._directory.candidates(kind, 0) for kind in KINDS)

@@ -1,0 +1,69 @@
+"""One question while it is being asked: who was asked what, what has come in, how much time is left."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from node.council.request import Asking
+from node.council.seams import Candidate
+from protocol.ballots import MAX_REASON, Commitment, Question, Reveal, Vote
+from protocol.identity import Member, NodeId
+
+REVEAL_SHARE, REVEAL_S = 0.2, 1.0
+"""Of the deadline, kept for the reveals: this share, at most so many seconds."""
+REST_SHARE, REST_S = 0.05, 0.25
+"""And for the rest."""
+
+
+@dataclass(slots=True)
+class Hearing:
+    """One question while it is being asked."""
+
+    question: Question
+    nonce: bytes
+    asking: Asking
+    panel: list[Candidate]
+    started: float
+    """Monotonic seconds."""
+    commitments: dict[NodeId, tuple[Member, Commitment]] = field(default_factory=dict)
+    reveals: dict[NodeId, Reveal] = field(default_factory=dict)
+    votes: dict[bytes, Vote] = field(default_factory=dict)
+    reasons: dict[bytes, str] = field(default_factory=dict)
+    """Why an agent's vote is missing, as far as known."""
+
+    @property
+    def homes(self) -> dict[NodeId, list[bytes]]:
+        """The panel's agents by node."""
+        homes: dict[NodeId, list[bytes]] = {}
+        for candidate in self.panel:
+            homes.setdefault(candidate.node_id, []).append(candidate.agent_id)
+        return homes
+
+    def excuse(self, agents: Sequence[bytes], reason: str) -> None:
+        for agent in agents:
+            self.reasons.setdefault(agent, reason[:MAX_REASON])
+
+    @property
+    def reveal_from(self) -> float:
+        """When votes that are not committed to are given up."""
+        return self.reveal_until - min(REVEAL_SHARE * self.asking.deadline_s, REVEAL_S)
+
+    @property
+    def reveal_until(self) -> float:
+        return self.started + self.asking.deadline_s - min(REST_SHARE * self.asking.deadline_s, REST_S)
+
+    @property
+    def deadline(self) -> float:
+        return self.started + self.asking.deadline_s
+
+    @property
+    def voters(self) -> list[Candidate]:
+        """Those whose votes count, in the order of the panel."""
+        return [candidate for candidate in self.panel if candidate.agent_id in self.votes]
+
+    @property
+    def missing(self) -> dict[bytes, str]:
+        """Every agent of the panel whose vote does not count, in the order of the panel."""
+        absent = [candidate.agent_id for candidate in self.panel if candidate.agent_id not in self.votes]
+        return {agent: self.reasons.get(agent, "no vote") for agent in absent}

@@ -1,0 +1,154 @@
+"""The answering side: let agents vote, commit to what they said, show it once everybody has committed.
+
+An open ballot is this node's secret between the two phases. It is kept for the time the convener gave, shown at most once, and
+only over a set of commitments that the convener signed and that holds this node's own, unchanged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from node.council.proofs import Proofs
+from node.council.seams import AgentHost
+from node.runtime import Runtime
+from protocol.ballots import (
+    MAX_REASON,
+    NO_SIGNATURE,
+    NONCE_BYTES,
+    Commitment,
+    CommitSet,
+    Question,
+    Reveal,
+    Vote,
+    check,
+    check_question,
+    same,
+    set_hash,
+    sign,
+    vote_fault,
+    vote_hash,
+)
+from protocol.errors import Refused
+from protocol.identity import Credentials, Member
+from protocol.messages import Commitments, CouncilCall, RevealCall, Reveals
+
+MAX_OPEN = 256
+MAX_OPEN_EACH = 32
+"""Open ballots in all, and for one convener."""
+GRACE_S = 30.0
+"""An open ballot outlives the time for votes by this: the convener then still has to collect the others."""
+OVERRUN_S = 0.5
+"""A host that overruns its time by this is cut off."""
+MAX_REMEMBERED = 16_384
+MAX_AGE_S = 3_600.0
+"""A question asked longer ago than this (or further ahead, clocks differ) is refused: its id may be forgotten already."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Ballot:
+    """What was committed to, and the votes behind it."""
+
+    commitment: Commitment
+    votes: list[Vote]
+    expires: float
+
+
+class Panel:
+    """Serves `CouncilCall` and `RevealCall`. Questions are told apart by (convener, id), so that nobody can spend another's id."""
+
+    def __init__(self, runtime: Runtime, credentials: Callable[[], Credentials], host: AgentHost, proofs: Proofs) -> None:
+        self._runtime = runtime
+        self._credentials = credentials
+        self._host = host
+        self._proofs = proofs
+        self._open: dict[tuple[bytes, bytes], _Ballot] = {}
+        self._voting: dict[tuple[bytes, bytes], None] = {}
+        self._answered: OrderedDict[tuple[bytes, bytes], None] = OrderedDict()
+
+    async def call(self, convener: Member, call: CouncilCall) -> Commitments:
+        """Let the agents answer and commit. Raises `Refused`, `Malformed`, or what the host raises."""
+        question, agents, key = call.question, list(dict.fromkeys(call.agents)), (convener.node_id, call.question.id)
+        check_question(question)
+        self._admit(key, question)
+        seconds = call.deadline_ms / 1000.0
+        started = self._runtime.monotonic()
+        self._voting[key] = None
+        try:
+            async with asyncio.timeout(seconds + OVERRUN_S):
+                votes, missing = await self._host.vote(question, agents, seconds)
+        except TimeoutError as error:
+            raise Refused("timeout", f"its agents did not answer within {seconds:.1f} s") from error
+        finally:
+            del self._voting[key]
+        waited = self._runtime.monotonic() - started
+        valid, absent = _sift(question, agents, votes, missing)
+        valid = [msgspec.structs.replace(vote, nonce=self._runtime.token_bytes(NONCE_BYTES)) for vote in valid]
+        commitment = self._commitment(question, valid, absent, waited)
+        self._open[key] = _Ballot(commitment, valid, started + seconds + GRACE_S)
+        return Commitments(commitment)
+
+    async def reveal(self, convener: Member, call: RevealCall) -> Reveals:
+        """Show the votes behind this node's commitment. Raises `Refused`, `Malformed` or `BadSignature`."""
+        commit_set = call.commit_set
+        key = (convener.node_id, commit_set.question)
+        self._expire()
+        ballot = self._open.get(key)
+        if ballot is None:
+            raise Refused("unknown", "no open ballot for this question: never asked, shown already, or too late")
+        self._check_set(convener, commit_set, ballot.commitment)
+        del self._open[key]
+        reveal = Reveal(commit_set.question, ballot.commitment.chain, ballot.votes, NO_SIGNATURE)
+        return Reveals(sign(self._credentials().key, reveal, set_hash(commit_set)))
+
+    def _admit(self, key: tuple[bytes, bytes], question: Question) -> None:
+        """Each question once, and no more at a time than we can keep. Raises `Refused`."""
+        self._expire()
+        if abs(self._runtime.now() - question.asked_at) > MAX_AGE_S:
+            raise Refused("stale", "the question was asked over an hour ago or ahead: check both clocks")
+        if key in self._answered:
+            raise Refused("repeated", "this question was answered already")
+        pending = [convener for convener, _ in (*self._open, *self._voting)]
+        if len(pending) >= MAX_OPEN or pending.count(key[0]) >= MAX_OPEN_EACH:
+            raise Refused("busy", "too many open ballots here")
+        self._answered[key] = None
+        if len(self._answered) > MAX_REMEMBERED:
+            self._answered.popitem(last=False)
+
+    def _commitment(self, question: Question, votes: list[Vote], missing: dict[bytes, str], waited: float) -> Commitment:
+        """One hash a vote, one signature for all."""
+        agents, hashes = [vote.agent_id for vote in votes], [vote_hash(question, vote) for vote in votes]
+        chain = list(self._credentials().chain)
+        blank = Commitment(question.id, chain, agents, hashes, missing, NO_SIGNATURE, waited * 1000.0)
+        return sign(self._credentials().key, blank)
+
+    def _check_set(self, convener: Member, commit_set: CommitSet, own: Commitment) -> None:
+        signer = self._proofs.member(commit_set.chain, convener.node_id)
+        check(signer.public_key, commit_set)
+        mine = [commitment for commitment in commit_set.commitments if commitment.chain[0] == own.chain[0]]
+        if len(mine) != 1 or not same(mine[0], own):
+            raise Refused("dropped", "the set of commitments does not hold this node's own, unchanged")
+
+    def _expire(self) -> None:
+        now = self._runtime.monotonic()
+        for key in [key for key, ballot in self._open.items() if ballot.expires <= now]:
+            del self._open[key]
+
+
+def _sift(
+    question: Question, agents: Sequence[bytes], votes: Sequence[Vote], missing: Mapping[bytes, str]
+) -> tuple[list[Vote], dict[bytes, str]]:
+    """One valid vote an agent that was asked, and for the others the reason: we never commit to what would not count."""
+    valid: dict[bytes, Vote] = {}
+    reasons = {agent: missing.get(agent, "no vote") for agent in agents}
+    for vote in votes:
+        fault = vote_fault(question, vote)
+        if vote.agent_id in reasons and fault is None:
+            valid[vote.agent_id] = vote
+        elif vote.agent_id in reasons:
+            reasons[vote.agent_id] = f"invalid vote: {fault}"
+    return list(valid.values()), {agent: reason[:MAX_REASON] for agent, reason in reasons.items() if agent not in valid}

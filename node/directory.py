@@ -1,0 +1,86 @@
+"""The swarm as other parts of this node ask about it: who could sit on a panel, who has room for a child, who lives.
+
+A view of `overlay.members`; it owns nothing.
+"""
+
+from __future__ import annotations
+
+from node.council.seams import Candidate
+from node.overlay.members import Members, MemberView
+from protocol.api import AgentInfo, PeerInfo, Peers
+from protocol.identity import NodeId, show_id
+from protocol.messages import AgentSummary
+
+
+class SwarmDirectory:
+    """Answers from the newest announcements."""
+
+    def __init__(self, members: Members, me: NodeId) -> None:
+        self._members = members
+        self._me = me
+
+    def candidates(self, kind: str, embedding_dim: int) -> list[Candidate]:
+        """Agents of live nodes that answer this kind; `embedding_dim` 0 means of any dimension."""
+        return [
+            _candidate(view, agent)
+            for view in self._members.living()
+            for agent in view.agents
+            if kind in agent.kinds and (not embedding_dim or agent.embedding_dim == embedding_dim)
+        ]
+
+    def alive(self, node_id: NodeId) -> bool:
+        view = self._members.get(node_id)
+        return view is not None and view.state in ("alive", "suspect")
+
+    def living(self) -> list[NodeId]:
+        """Live nodes, this one included, in the order of ids."""
+        return [view.node_id for view in self._members.living()]
+
+    def rooms(self) -> list[tuple[NodeId, int]]:
+        """Other live nodes that announced room for agents."""
+        return [(view.node_id, view.announcement.room) for view in self._members.others() if view.announcement.room > 0]
+
+    def keepers(self) -> list[str]:
+        """Addresses of live nodes that redeem join tokens."""
+        return [view.announcement.address for view in self._members.others() if view.announcement.keeper and view.announcement.address]
+
+    def agents(self) -> list[AgentInfo]:
+        """Every agent of every live node, as announced."""
+        return [_agent_info(view, agent) for view in self._members.living() for agent in view.agents]
+
+    def peers(self, neighbours: list[NodeId]) -> Peers:
+        views = {view.node_id: view for view in self._members.all()}
+        near = [_peer_info(views[node_id]) for node_id in neighbours if node_id in views]
+        return Peers(near, [_peer_info(view) for view in views.values()])
+
+
+def _candidate(view: MemberView, agent: AgentSummary) -> Candidate:
+    return Candidate(
+        agent.agent_id,
+        view.node_id,
+        agent.brain,
+        agent.family,
+        agent.fitness,
+        agent.interactions,
+        agent.genome,
+        agent.embedding_dim,
+    )
+
+
+def _agent_info(view: MemberView, agent: AgentSummary) -> AgentInfo:
+    return AgentInfo(
+        show_id(agent.agent_id),
+        show_id(view.node_id),
+        agent.brain,
+        agent.generation,
+        show_id(agent.parent_id) if agent.parent_id else None,
+        agent.fitness,
+        agent.interactions,
+        agent.born_at,
+        agent.genome.hex(),
+    )
+
+
+def _peer_info(view: MemberView) -> PeerInfo:
+    rtt = round(view.rtt_ms, 3) if view.rtt_ms is not None else None
+    return PeerInfo(show_id(view.node_id), view.announcement.name, view.announcement.address, view.state, rtt, len(view.agents))

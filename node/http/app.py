@@ -1,0 +1,137 @@
+"""The HTTP API: the route table, and the application made from it. Start reading here.
+
+Every request passes, outermost first: `in_error_shape` (whatever goes wrong leaves as one error object), `guarded` (host name and
+origin), then its row of the table (`routes.serve`: token, body, handler, JSON).
+"""
+
+from __future__ import annotations
+
+import html
+from collections import defaultdict
+from typing import Any
+
+from aiohttp import web
+
+from node.http import events, openai, openapi
+from node.http.access import Scope
+from node.http.errors import Handler, in_error_shape
+from node.http.handlers import control, council, dht, health, node, runs, tokens
+from node.http.routes import SERVICES, Call, Route, delete, get, post, put, serve
+from node.http.services import Services
+from protocol.api import (
+    MAX_BODY,
+    AgentInfo,
+    BroadcastRequest,
+    ChatCompletion,
+    ChatRequest,
+    ConsensusAnswer,
+    ConsensusRequest,
+    DhtPut,
+    DhtPutReply,
+    DhtValues,
+    Event,
+    FeedbackReply,
+    FeedbackRequest,
+    Health,
+    LeaveReply,
+    ModelInfo,
+    ModelList,
+    NodeInfo,
+    Peers,
+    QuestionSummary,
+    RunInfo,
+    RunRequest,
+    StopReply,
+    TaskInfo,
+    TokenInfo,
+    TokenReply,
+    TokenRequest,
+)
+
+
+async def description(call: Call[None]) -> dict[str, Any]:
+    return openapi.describe(ROUTES, call.services.node.node_info().version)
+
+
+async def index(call: Call[None]) -> web.StreamResponse:
+    """A page for a person who opens the API in a browser."""
+    rows = "".join(f"<tr><td>{route.method}<td><code>{html.escape(route.path)}</code><td>{html.escape(route.summary)}" for route in ROUTES)
+    info = call.services.node.node_info()
+    head = f"<!doctype html><html lang=en><meta charset=utf-8><title>moot</title><h1>moot {html.escape(info.version)}</h1>"
+    page = f"{head}<p>Node {html.escape(info.name)}, {info.node_id}.</p><table>{rows}</table></html>"
+    return web.Response(text=page, content_type="text/html", headers={"Content-Security-Policy": "default-src 'none'"})
+
+
+ROUTES: tuple[Route, ...] = (
+    get("/healthz", health.healthz, "The process answers", gives=Health, scope=Scope.OPEN),
+    get("/readyz", health.readyz, "200 once the node can take part, 503 before", gives=Health, scope=Scope.OPEN),
+    get("/metrics", health.metrics, "Figures in Prometheus text format", gives=str, media="text/plain"),
+    get("/openapi.json", description, "This description", gives=dict[str, Any], scope=Scope.OPEN),
+    get("/", index, "These routes, for people", gives=str, media="text/html", scope=Scope.OPEN),
+    get("/v1/node", node.node, "Who this node is and how it does", gives=NodeInfo),
+    get("/v1/peers", node.peers, "Neighbours and all members known", gives=Peers),
+    get("/v1/agents", node.agents, "Agents of this node or of the swarm", takes=node.AgentsQuery, gives=list[AgentInfo]),
+    post("/v1/consensus", council.consensus, "Ask the swarm", takes=ConsensusRequest, gives=ConsensusAnswer, timeout_s=None),
+    get("/v1/consensus", council.recent, "This node's recent questions", takes=council.RecentQuery, gives=list[QuestionSummary]),
+    post("/v1/feedback", council.feedback, "Say how good an answer was", takes=FeedbackRequest, gives=FeedbackReply),
+    get("/v1/receipts/{id}", council.receipt, "The proof of an answer, for `moot verify`", gives=dict[str, Any]),
+    put("/v1/dht/{key}", dht.put, "Store a value, signed by this node", takes=DhtPut, gives=DhtPutReply),
+    get("/v1/dht/{key}", dht.get, "Every writer's value of a key", gives=DhtValues),
+    post("/v1/tokens", tokens.create, "Make a join token", takes=TokenRequest, gives=TokenReply, scope=Scope.ADMIN),
+    get("/v1/tokens", tokens.listing, "Join tokens that are still good", gives=list[TokenInfo], scope=Scope.ADMIN),
+    delete("/v1/tokens/{id}", tokens.revoke, "Revoke a join token", scope=Scope.ADMIN),
+    post("/v1/runs", runs.start, "Start a long job", takes=RunRequest, gives=RunInfo),
+    get("/v1/runs", runs.listing, "Long jobs of this node", gives=list[RunInfo]),
+    get("/v1/runs/{id}", runs.one, "One long job", gives=RunInfo),
+    get("/v1/tasks", runs.tasks, "What can be run, and its parameters", gives=list[TaskInfo]),
+    post("/v1/broadcast", control.broadcast, "Tell every node; arrives as a `message` event", takes=BroadcastRequest, gives=type(None)),
+    get("/v1/events", events.stream, "What happens, as WebSocket or SSE", gives=Event, media="text/event-stream", timeout_s=None),
+    post("/v1/stop", control.stop, "Stop the daemon", gives=StopReply, scope=Scope.ADMIN),
+    post("/v1/leave", control.leave, "Leave the swarm for good and stop", gives=LeaveReply, scope=Scope.ADMIN),
+    get("/v1/models", openai.models, "OpenAI: models", gives=ModelList),
+    get("/v1/models/{model}", openai.model, "OpenAI: one model", gives=ModelInfo),
+    post("/v1/chat/completions", openai.chat, "OpenAI: ask as a chat", takes=ChatRequest, gives=ChatCompletion, timeout_s=None),
+)
+
+
+def build_app(services: Services) -> web.Application:
+    """The application; `server.ApiServer` runs it."""
+    app = web.Application(middlewares=[in_error_shape, guarded], client_max_size=MAX_BODY)
+    app[SERVICES] = services
+    app[council.SLOTS] = council.Slots(services.limits.questions)
+    app[events.STREAMS] = set()
+    app.on_shutdown.append(events.close_streams)
+    methods: defaultdict[str, list[str]] = defaultdict(list)
+    for route in ROUTES:
+        app.router.add_route(route.method, route.path, serve(route))
+        methods[route.path].append(route.method)
+        if route.method == "GET" and route.timeout_s is not None:
+            app.router.add_route("HEAD", route.path, serve(route))
+    for path, allowed in methods.items():
+        app.router.add_route("OPTIONS", path, _options(sorted(allowed)))
+    return app
+
+
+@web.middleware
+async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuse foreign host names and foreign pages before anything else is looked at."""
+    access = request.app[SERVICES].access
+    called = request.get_extra_info("sockname")
+    host = request.headers.get("Host")
+    access.check_host(host, called[0] if called else None)
+    access.check_origin(request.headers.get("Origin"), host or "")
+    response = await handler(request)
+    if not response.prepared:
+        response.headers.setdefault("Cache-Control", "no-store")
+        response.headers["X-Content-Type-Options"] = "nosniff"
+    return response
+
+
+def _options(methods: list[str]) -> Handler:
+    """What a path takes (RFC 9110, section 9.3.7). No CORS headers: other origins may not call."""
+    allow = ", ".join([*methods, "OPTIONS"])
+
+    async def options(_request: web.Request) -> web.StreamResponse:
+        return web.Response(status=204, headers={"Allow": allow})
+
+    return options

@@ -1,0 +1,125 @@
+"""What the HTTP API needs from the daemon, as protocols: the handlers know nothing else of the node.
+
+The daemon supplies the real parts, the tests supply fakes. Every method may raise a `UserError` (answered with its status) or a
+`PeerError` (answered with 502 or 503); anything else is our bug and becomes a 500 without details.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from node.http.access import Access
+from node.runtime import Runtime
+from protocol.api import (
+    AgentInfo,
+    BroadcastRequest,
+    ConsensusAnswer,
+    ConsensusRequest,
+    DhtPut,
+    DhtPutReply,
+    DhtValues,
+    Event,
+    FeedbackReply,
+    FeedbackRequest,
+    NodeInfo,
+    Peers,
+    QuestionSummary,
+    RunInfo,
+    RunRequest,
+    TaskInfo,
+    TokenInfo,
+    TokenReply,
+    TokenRequest,
+)
+
+AgentScope = Literal["node", "swarm"]
+
+
+class NodeService(Protocol):
+    """What this node knows of itself and of the others."""
+
+    def node_info(self) -> NodeInfo: ...
+    def peers(self) -> Peers: ...
+    def agents(self, scope: AgentScope, /) -> list[AgentInfo]: ...
+
+
+class CouncilService(Protocol):
+    """Questions, receipts, feedback. `ask` is cancelled when its client hangs up."""
+
+    async def ask(self, request: ConsensusRequest, /) -> ConsensusAnswer: ...
+    async def receipt_json(self, receipt_id: str, /) -> dict[str, Any]: ...
+    async def recent(self, limit: int, /) -> list[QuestionSummary]: ...
+    async def feedback(self, request: FeedbackRequest, /) -> FeedbackReply: ...
+
+
+class DhtService(Protocol):
+    """The shared memory, by text key."""
+
+    async def put(self, key: str, request: DhtPut, /) -> DhtPutReply: ...
+    async def get(self, key: str, /) -> DhtValues: ...
+
+
+class TokenService(Protocol):
+    """Join tokens made by this node. `revoke` raises `NotFound`."""
+
+    async def create(self, request: TokenRequest, /) -> TokenReply: ...
+    async def list(self) -> list[TokenInfo]: ...
+    async def revoke(self, token_id: str, /) -> None: ...
+
+
+class RunService(Protocol):
+    """Long jobs. `start` and `get` raise `NotFound` for an unknown task or run."""
+
+    async def start(self, request: RunRequest, /) -> RunInfo: ...
+    def get(self, run_id: str, /) -> RunInfo: ...
+    def tasks(self) -> list[TaskInfo]: ...
+    def list(self) -> list[RunInfo]: ...
+
+
+class EventService(Protocol):
+    """What happens here. A subscriber gets a bounded queue of its own; one that reads too slowly misses events."""
+
+    def subscribe(self) -> AbstractAsyncContextManager[asyncio.Queue[Event]]: ...
+
+
+class ControlService(Protocol):
+    """The process itself."""
+
+    def ready(self) -> bool: ...
+    def metrics(self) -> bytes:
+        """Prometheus text format 0.0.4."""
+
+    def stop(self) -> None:
+        """Begin a clean shutdown and return at once."""
+
+    async def leave(self) -> None:
+        """Tell the swarm that this node will not come back, then begin a clean shutdown."""
+
+    async def broadcast(self, request: BroadcastRequest, /) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much one API serves at once; over it a client is told 429."""
+
+    questions: int = 16
+    streams: int = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything that `build_app` needs."""
+
+    runtime: Runtime
+    access: Access
+    node: NodeService
+    council: CouncilService
+    dht: DhtService
+    tokens: TokenService
+    runs: RunService
+    events: EventService
+    control: ControlService
+    limits: Limits = field(default_factory=Limits)

@@ -1,0 +1,293 @@
+"""Requests and one-way messages over links: at most one link per peer, a table of handlers, a deadline on every wait.
+
+    request(node_id, message, timeout) -> answer       call and answer share a number
+    send(node_id, message)                             one way
+    on(MessageType, handler)                           what to do with a message that comes in
+
+The exchange owns every link. It dials on demand through `resolve` (who knows a member's address is not its business), reads each
+link in one task, runs at most `HANDLERS_PER_LINK` handlers of a link at a time and drops what floods beyond its rate.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+import structlog
+
+from node.links.base import Link, LinkFactory
+from node.runtime import Runtime
+from protocol.codec import decode_frame, encode
+from protocol.errors import LocalError, Malformed, MootError, PeerError, Refused, TooLarge, Unreachable
+from protocol.identity import Member, NodeId, show_id
+from protocol.messages import PROTOCOL_VERSION, Frame, Goodbye, Hello, LinkMessage, Refusal
+
+DIAL_S = 5.0
+HELLO_S = 5.0
+HANDLERS_PER_LINK = 64
+MAX_LINKS = 256
+RATE_PER_S = 2_000.0
+"""Messages a second that one peer may send, with a burst of the same; beyond it the link is closed."""
+
+M = TypeVar("M")
+Handler = Callable[[Member, Any], Awaitable[LinkMessage | None]]
+log = structlog.get_logger("links")
+
+
+class LinkWatcher(Protocol):
+    """Told when links come and go; the overlay implements it."""
+
+    def link_up(self, peer: Member, hello: Hello) -> None: ...
+
+    def link_down(self, peer: Member, left: bool) -> None: ...
+
+
+@dataclass(slots=True)
+class _Peer:
+    """One live link and what waits on it."""
+
+    link: Link
+    hello: Hello
+    waiting: dict[int, asyncio.Future[LinkMessage]] = field(default_factory=dict)
+    slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(HANDLERS_PER_LINK))
+    credit: float = RATE_PER_S
+    refilled: float = 0.0
+    said_goodbye: bool = False
+
+
+class Exchange:
+    """The node's switchboard."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        factory: LinkFactory,
+        me: NodeId,
+        hello: Callable[[], Hello],
+        resolve: Callable[[NodeId], str | None],
+    ) -> None:
+        self._runtime = runtime
+        self._factory = factory
+        self._me = me
+        self._hello = hello
+        self._resolve = resolve
+        self._handlers: dict[type[Any], Handler] = {}
+        self._peers: dict[NodeId, _Peer] = {}
+        self._dialling: dict[NodeId, asyncio.Lock] = {}
+        self._next_call = 0
+        self._served = 0
+        self._tasks: asyncio.TaskGroup | None = None
+        self.watcher: LinkWatcher | None = None
+        self.dropped = 0
+        """Messages refused: malformed, too long, too many."""
+
+    def on(self, message_type: type[M], handler: Callable[[Member, M], Awaitable[LinkMessage | None]]) -> None:
+        """Register the one handler of a message type."""
+        if message_type in self._handlers:
+            raise LocalError(f"two handlers for {message_type.__name__}")
+        self._handlers[message_type] = handler
+
+    def start(self, tasks: asyncio.TaskGroup) -> None:
+        """Reader tasks are owned by this group from now on."""
+        self._tasks = tasks
+
+    @property
+    def linked(self) -> dict[NodeId, Hello]:
+        """Peers with a live link and how they introduced themselves."""
+        return {node_id: peer.hello for node_id, peer in self._peers.items()}
+
+    async def accept(self, link: Link) -> None:
+        """Serve one incoming link until it closes (the factory's handler)."""
+        try:
+            async with asyncio.timeout(HELLO_S):
+                await link.send(encode(Frame(0, 0, self._hello())))
+                peer = await self._introduce(link)
+        except (PeerError, TimeoutError) as error:
+            log.info("link refused", peer=show_id(link.peer.node_id), reason=str(error) or "no hello in time")
+            await link.close()
+            return
+        await self._serve(peer)
+
+    async def connect(self, address: str, expect: NodeId | None = None) -> Member:
+        """Dial an address and keep the link. Raises `Unreachable` or `BadSignature`."""
+        link = await self._factory.dial(address, expect, DIAL_S)
+        if link.peer.node_id == self._me:
+            await link.close()
+            raise Unreachable(f"{address} is this node itself")
+        try:
+            async with asyncio.timeout(HELLO_S):
+                await link.send(encode(Frame(0, 0, self._hello())))
+                peer = await self._introduce(link)
+        except (PeerError, TimeoutError) as error:
+            await link.close()
+            raise Unreachable(f"{address} did not complete the hello: {error}") from error
+        if self._tasks is None:
+            raise LocalError("the exchange is not started")
+        self._tasks.create_task(self._serve(peer), name=f"link {show_id(link.peer.node_id)[:8]}")
+        return link.peer
+
+    async def request(self, node_id: NodeId, message: LinkMessage, timeout: float) -> LinkMessage:
+        """Ask and wait for the answer. Raises `Unreachable` after `timeout` seconds, `Refused` when the peer says no."""
+        try:
+            async with asyncio.timeout(timeout):
+                peer = await self._peer(node_id)
+                self._next_call += 1
+                call = self._next_call
+                future: asyncio.Future[LinkMessage] = asyncio.get_running_loop().create_future()
+                peer.waiting[call] = future
+                try:
+                    await peer.link.send(encode(Frame(call, 0, message)))
+                    answer = await future
+                finally:
+                    peer.waiting.pop(call, None)
+        except TimeoutError as error:
+            raise Unreachable(f"node {show_id(node_id)} did not answer within {timeout:.1f} s") from error
+        if isinstance(answer, Refusal):
+            raise Refused(answer.code, answer.message)
+        return answer
+
+    async def send(self, node_id: NodeId, message: LinkMessage, timeout: float = DIAL_S) -> None:
+        """One way. Raises `Unreachable`."""
+        try:
+            async with asyncio.timeout(timeout):
+                peer = await self._peer(node_id)
+                await peer.link.send(encode(Frame(0, 0, message)))
+        except TimeoutError as error:
+            raise Unreachable(f"node {show_id(node_id)} did not take a message within {timeout:.1f} s") from error
+
+    async def close(self, reason: str) -> None:
+        """Say goodbye to everyone and close every link."""
+        peers = list(self._peers.values())
+        await asyncio.gather(*(self._part(peer, reason) for peer in peers))
+
+    async def drop(self, node_id: NodeId, reason: str) -> None:
+        """Close one link, saying why."""
+        peer = self._peers.get(node_id)
+        if peer is not None:
+            await self._part(peer, reason)
+
+    async def _part(self, peer: _Peer, reason: str) -> None:
+        try:
+            async with asyncio.timeout(0.5):
+                await peer.link.send(encode(Frame(0, 0, Goodbye(reason))))
+        except (PeerError, TimeoutError):
+            log.debug("goodbye not delivered", peer=show_id(peer.link.peer.node_id))
+        await peer.link.close(reason)
+
+    async def _peer(self, node_id: NodeId) -> _Peer:
+        """The live link to a node, dialled now if there is none."""
+        peer = self._peers.get(node_id)
+        if peer is not None:
+            return peer
+        lock = self._dialling.setdefault(node_id, asyncio.Lock())
+        try:
+            async with lock:
+                if node_id not in self._peers:
+                    address = self._resolve(node_id)
+                    if not address:
+                        raise Unreachable(f"no address is known for node {show_id(node_id)}")
+                    await self.connect(address, node_id)
+        finally:
+            if not lock.locked():
+                self._dialling.pop(node_id, None)
+        peer = self._peers.get(node_id)
+        if peer is None:
+            raise Unreachable(f"the link to node {show_id(node_id)} closed at once")
+        return peer
+
+    async def _introduce(self, link: Link) -> _Peer:
+        """Read the peer's hello and take the link into the table."""
+        frame = decode_frame(await link.receive())
+        if not isinstance(frame.body, Hello):
+            raise Malformed("the first message on a link must be a hello")
+        if frame.body.version != PROTOCOL_VERSION:
+            raise Refused("version", f"protocol version {frame.body.version} is not {PROTOCOL_VERSION}; update the older node")
+        if self._served >= MAX_LINKS:
+            raise Refused("busy", f"this node keeps at most {MAX_LINKS} links")
+        peer = _Peer(link, frame.body, refilled=self._runtime.monotonic())
+        node_id = link.peer.node_id
+        old = self._peers.get(node_id)
+        if old is None:
+            self._peers[node_id] = peer
+            if self.watcher is not None:
+                self.watcher.link_up(link.peer, frame.body)
+        # Two nodes may dial each other at once; both links are served, new messages go over the first one taken.
+        return peer
+
+    async def _serve(self, peer: _Peer) -> None:
+        node_id = peer.link.peer.node_id
+        self._served += 1
+        try:
+            async with asyncio.TaskGroup() as handlers:
+                await self._read(peer, handlers)
+        except* PeerError as group:
+            log.debug("link lost", peer=show_id(node_id), reason=str(group.exceptions[0]))
+        finally:
+            self._served -= 1
+            await peer.link.close()
+            for future in peer.waiting.values():
+                if not future.done():
+                    future.set_exception(Unreachable(f"the link to node {show_id(node_id)} was lost"))
+            if self._peers.get(node_id) is peer:
+                del self._peers[node_id]
+                if self.watcher is not None:
+                    self.watcher.link_down(peer.link.peer, peer.said_goodbye)
+
+    async def _read(self, peer: _Peer, handlers: asyncio.TaskGroup) -> None:
+        while True:
+            frame = self._checked(peer, await peer.link.receive())
+            if frame.answer:
+                future = peer.waiting.get(frame.answer)
+                if future is not None and not future.done():
+                    future.set_result(frame.body)
+            elif isinstance(frame.body, Goodbye):
+                peer.said_goodbye = True
+                raise Unreachable(f"the peer left: {frame.body.reason}")
+            else:
+                await peer.slots.acquire()
+                handlers.create_task(self._handle(peer, frame))
+
+    def _checked(self, peer: _Peer, data: bytes) -> Frame:
+        """Rate, size and shape, before use. A peer that breaks one loses its link."""
+        now = self._runtime.monotonic()
+        peer.credit = min(RATE_PER_S, peer.credit + (now - peer.refilled) * RATE_PER_S)
+        peer.refilled = now
+        peer.credit -= 1
+        try:
+            if peer.credit < 0:
+                raise TooLarge(f"more than {RATE_PER_S:.0f} messages a second")
+            return decode_frame(data)
+        except PeerError:
+            self.dropped += 1
+            raise
+
+    async def _handle(self, peer: _Peer, frame: Frame) -> None:
+        try:
+            handler = self._handlers.get(type(frame.body))
+            answer: LinkMessage | None
+            if handler is None:
+                answer = Refusal("unknown", f"{type(frame.body).__name__} is not served here")
+            else:
+                answer = await self._answer(handler, peer, frame.body)
+            if frame.call and answer is not None:
+                await peer.link.send(encode(Frame(0, frame.call, answer)))
+        except Unreachable:
+            log.debug("answer not delivered", peer=show_id(peer.link.peer.node_id))
+        finally:
+            peer.slots.release()
+
+    async def _answer(self, handler: Handler, peer: _Peer, body: LinkMessage) -> LinkMessage | None:
+        """A handler's refusal travels back as `Refusal`."""
+        try:
+            return await handler(peer.link.peer, body)
+        except Refused as error:
+            return Refusal(error.code[:64], str(error)[:512])
+        except MootError as error:
+            self.dropped += 1
+            return Refusal(type(error).__name__, str(error)[:512])
+        # Supervision boundary: a bug that a peer's message reached is logged with its trace and costs that one request, not the daemon.
+        except Exception:
+            log.exception("a handler failed", message=type(body).__name__, peer=show_id(peer.link.peer.node_id))
+            return Refusal("internal", "this node failed while it served the request; its log says why")

@@ -1,0 +1,173 @@
+"""What the HTTP API sees of this node: thin adapters from its parts to `node.http.services`."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal
+
+import msgspec
+
+import node
+from node.agents.host import AgentHost
+from node.config import Config
+from node.council.council import Council
+from node.dht.service import Dht
+from node.directory import SwarmDirectory
+from node.events import EventBus
+from node.metrics import Metrics
+from node.overlay.broadcast import Broadcast
+from node.overlay.neighbours import Neighbours
+from node.runtime import Runtime
+from protocol.api import (
+    AgentInfo,
+    BroadcastRequest,
+    ConsensusAnswer,
+    ConsensusRequest,
+    DhtPut,
+    DhtPutReply,
+    DhtValue,
+    DhtValues,
+    FeedbackReply,
+    FeedbackRequest,
+    NodeInfo,
+    Peers,
+    QuestionSummary,
+)
+from protocol.errors import InvalidRequest
+from protocol.identity import Credentials, node_id_of, show_id
+from protocol.receipts import export_receipt
+from protocol.records import MAX_VALUE, key_of
+
+BROADCAST_TTL_S = 600.0
+
+
+class NodeView:
+    """`NodeService`: what this node knows of itself and of the others."""
+
+    def __init__(
+        self,
+        config: Config,
+        runtime: Runtime,
+        credentials: Credentials,
+        host: AgentHost,
+        directory: SwarmDirectory,
+        neighbours: Neighbours,
+        address: Callable[[], str],
+        ready: Callable[[], bool],
+        roles: list[str],
+        notices: list[str],
+    ) -> None:
+        self._config = config
+        self._runtime = runtime
+        self._credentials = credentials
+        self._host = host
+        self._directory = directory
+        self._neighbours = neighbours
+        self._address = address
+        self._ready = ready
+        self._roles = roles
+        self._notices = notices
+        self._started = runtime.monotonic()
+
+    def node_info(self) -> NodeInfo:
+        return NodeInfo(
+            node_id=show_id(self._credentials.node_id),
+            name=self._config.name,
+            swarm_id=show_id(self._credentials.swarm_id),
+            version=node.__version__,
+            address=self._address(),
+            roles=self._roles,
+            brains=self._host.brain_infos(),
+            agents=len(self._host.agent_infos()),
+            uptime_s=round(self._runtime.monotonic() - self._started, 3),
+            ready=self._ready(),
+            notices=self._notices,
+            measured=self._host.measured(),
+        )
+
+    def peers(self) -> Peers:
+        return self._directory.peers(self._neighbours.view)
+
+    def agents(self, scope: Literal["node", "swarm"]) -> list[AgentInfo]:
+        return self._host.agent_infos() if scope == "node" else self._directory.agents()
+
+
+class CouncilView:
+    """`CouncilService`: the council, with an event for each answer."""
+
+    def __init__(self, council: Council, events: EventBus, metrics: Metrics) -> None:
+        self._council = council
+        self._events = events
+        self._metrics = metrics
+
+    async def ask(self, request: ConsensusRequest) -> ConsensusAnswer:
+        answer = await self._council.ask(request)
+        self._metrics.asked(answer)
+        self._events.emit("consensus", {"id": answer.id, "status": answer.status, "reason": answer.reason, "votes": len(answer.votes)})
+        return answer
+
+    async def receipt_json(self, receipt_id: str) -> dict[str, Any]:
+        return export_receipt(await self._council.receipt(receipt_id))
+
+    async def recent(self, limit: int) -> list[QuestionSummary]:
+        return await self._council.recent(limit)
+
+    async def feedback(self, request: FeedbackRequest) -> FeedbackReply:
+        return await self._council.feedback(request)
+
+
+class DhtView:
+    """`DhtService`: text keys and values over the DHT's bytes."""
+
+    def __init__(self, dht: Dht) -> None:
+        self._dht = dht
+
+    async def put(self, key: str, request: DhtPut) -> DhtPutReply:
+        value = request.value.encode()
+        if len(value) > MAX_VALUE:
+            raise InvalidRequest(
+                f"A value of {len(value)} bytes is over the limit of {MAX_VALUE}: store a reference to it instead.", param="value"
+            )
+        result = await self._dht.put(key_of(key), request.subkey, value, request.ttl_s)
+        return DhtPutReply(key, result.seq, result.replicas, result.expires_at)
+
+    async def get(self, key: str) -> DhtValues:
+        records = await self._dht.get(key_of(key))
+        values = [
+            DhtValue(show_id(node_id_of(record.author)), record.subkey, record.seq, record.value.decode(errors="replace"), record.expires_at)
+            for record in records
+        ]
+        return DhtValues(key, values)
+
+
+class ControlView:
+    """`ControlService`: the process itself."""
+
+    def __init__(
+        self,
+        broadcast: Broadcast,
+        metrics: Metrics,
+        ready: Callable[[], bool],
+        stop: Callable[[], None],
+        leave: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._broadcast = broadcast
+        self._metrics = metrics
+        self._ready = ready
+        self._stop = stop
+        self._leave = leave
+
+    def ready(self) -> bool:
+        return self._ready()
+
+    def metrics(self) -> bytes:
+        return self._metrics.render()
+
+    def stop(self) -> None:
+        self._stop()
+
+    async def leave(self) -> None:
+        await self._leave()
+
+    async def broadcast(self, request: BroadcastRequest, /) -> None:
+        await self._broadcast.publish("message", msgspec.json.encode(request), BROADCAST_TTL_S)

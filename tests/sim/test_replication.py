@@ -1,0 +1,531 @@
+"""Division over simulated links: every child is born once or not at all, whatever is lost. Seeds stand in every failure."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import pytest
+
+from node.agents.agent import Agent
+from node.agents.host import AgentHost, Surroundings, Team
+from node.agents.nursery import MAX_RESERVED_EACH, RESERVE_S, Nursery
+from node.agents.population import Data
+from node.agents.replication import BIRTH_S, SETTLE_S, Replicator
+from node.brains.base import Brain
+from node.links.exchange import Exchange
+from node.links.memory import MemoryFactory
+from node.testing import World, lossy, simulate
+from node.testing.book import MemoryBook
+from node.testing.brain import ScriptedBrain
+from protocol.ballots import Question
+from protocol.errors import Refused
+from protocol.identity import Member, NodeId
+from protocol.messages import PROTOCOL_VERSION, Birth, BirthOffer, BirthReply, GenomeChunk, GenomeRequest, Hello, LinkMessage
+
+PORT = 7337
+THRESHOLD = 5
+SEEDS = range(1, 9)
+
+
+class NoTopics:
+    def infer(self, question: str, choices: object) -> str | None:
+        return None
+
+
+@dataclass
+class House:
+    """One simulated node that hosts agents; it knows the room of the others as if they had announced it."""
+
+    world: World
+    name: str
+    town: list[House]
+    agents: int = 1
+    capacity: int = 8
+    births_per_minute: int = 60
+    book: MemoryBook = field(default_factory=MemoryBook)
+    brains: list[Brain] = field(default_factory=lambda: [ScriptedBrain()])
+    with_replication: bool = True
+    promised: int = 0
+    """Room that the node pretends to have."""
+
+    def __post_init__(self) -> None:
+        self.runtime = self.world.runtime_of(self.name)
+        self.credentials = self.world.credentials(self.name)
+        self.node_id: NodeId = self.credentials.node_id
+        self.address = f"{self.world.host(self.name)}:{PORT}"
+        self.events: list[tuple[str, Data]] = []
+        self.factory = MemoryFactory(self.world.network, self.world.host(self.name), self.credentials)
+        hello = Hello(PROTOCOL_VERSION, self.name, self.address)
+        self.exchange = Exchange(self.runtime, self.factory, self.node_id, lambda: hello, self._resolve)
+        around = Surroundings(on_event=lambda kind, data: self.events.append((kind, data)))
+        teams = [Team(brain, self.agents) for brain in self.brains]
+        self.host = AgentHost(
+            self.runtime, self.node_id, self.book, teams, NoTopics(), (), capacity=self.capacity, surroundings=around
+        )  # fmt: skip
+        self.loops: list[Any] = [self.host.run]
+        if self.with_replication:
+            on_event = around.on_event
+            self.replicator = Replicator(
+                self.runtime, self.node_id, self.host, self.exchange, self.rooms,
+                threshold=THRESHOLD, births_per_minute=self.births_per_minute, on_event=on_event,
+            )  # fmt: skip
+            self.nursery = Nursery(self.runtime, self.host, self.exchange, births_per_minute=self.births_per_minute)
+            self.loops += [self.replicator.run, self.nursery.run]
+        self.town.append(self)
+
+    async def start(self, tasks: asyncio.TaskGroup) -> None:
+        self.exchange.start(tasks)
+        await self.factory.listen(self.world.host(self.name), PORT, self.exchange.accept)
+        for loop in self.loops:
+            tasks.create_task(loop())
+        await self.host.ready.wait()
+
+    def rooms(self) -> list[tuple[NodeId, int]]:
+        return [(house.node_id, max(house.host.room(), house.promised)) for house in self.town]
+
+    @property
+    def residents(self) -> list[Agent]:
+        return self.host.population.all()
+
+    @property
+    def children(self) -> list[Agent]:
+        return [agent for agent in self.residents if agent.parent_id]
+
+    async def ask(self, times: int, agent: Agent | None = None) -> None:
+        """Interactions for an agent (default: the first)."""
+        asked = agent or self.residents[0]
+        for _ in range(times):
+            question = Question(self.runtime.token_bytes(20), "choice", "Which?", ["a", "b"], [], "", 0.0)
+            votes, missing = await self.host.vote(question, [asked.agent_id], 1.0)
+            assert len(votes) == 1, missing
+
+    def _resolve(self, node_id: NodeId) -> str | None:
+        return next((house.address for house in self.town if house.node_id == node_id), None)
+
+
+class Over(Exception):
+    """Ends a simulation whose nodes would run for ever."""
+
+
+Scenario = Callable[[World, asyncio.TaskGroup], Awaitable[None]]
+
+
+def run(seed: int, scenario: Scenario) -> None:
+    async def main(world: World) -> None:
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                await scenario(world, tasks)
+                raise Over
+        except* Over:
+            pass
+
+    simulate(seed, main)
+
+
+async def pair(world: World, tasks: asyncio.TaskGroup) -> tuple[House, House]:
+    """A node with one agent and a node with room for children."""
+    town: list[House] = []
+    home, other = House(world, "home", town), House(world, "other", town, agents=0)
+    for house in town:
+        await house.start(tasks)
+    return home, other
+
+
+def family(town: list[House]) -> list[bytes]:
+    """The ids of all children, wherever they live."""
+    return [child.agent_id for house in town for child in house.children]
+
+
+# ---- what goes wrong ----------------------------------------------------------------------------------------------------
+
+
+def offer_of(home: House, child_id: bytes = b"c" * 20, **changed: Any) -> BirthOffer:
+    parent = home.residents[0]
+    fields = {"brain": parent.brain, "generation": 1, "genome": parent.genome_hash, "size": len(parent.packed), **changed}
+    return BirthOffer(child_id, parent.agent_id, **fields)
+
+
+async def offer(home: House, other: House, message: BirthOffer) -> BirthReply:
+    reply = await home.exchange.request(other.node_id, message, 5.0)
+    assert isinstance(reply, BirthReply)
+    return reply
+
+
+async def stranger(world: World, tasks: asyncio.TaskGroup, town: list[House], name: str = "stranger") -> House:
+    """A member without replication of its own: the test gives it handlers."""
+    house = House(world, name, town, with_replication=False)
+    await house.start(tasks)
+    return house
+
+
+def test_an_offer_that_is_never_followed_up_gives_its_place_back() -> None:
+    async def scenario(world: World, tasks: asyncio.TaskGroup) -> None:
+        town: list[House] = []
+        other = House(world, "other", town, agents=0, capacity=1)
+        await other.start(tasks)
+        home = await stranger(world, tasks, town)
+
+        async def never(peer: Member, request: GenomeRequest) -> LinkMessage | None:
+            await asyncio.Event().wait()
+            return None
+
+        home.exchange.on(GenomeRequest, never)
+        reply = await offer(home, other, offer_of(home))
+        assert reply.accepted
+        assert reply.reserved_until > world.runtime.now()
+        assert other.host.room() == 0
+        assert not (await offer(home, other, offer_of(home, b"d" * 20))).accepted
+        await asyncio.sleep(RESERVE_S + 1)
+        assert other.host.room() == 1
+        assert other.residents == []
+
+    run(1, scenario)
+
+
+@pytest.mark.parametrize("crime", ["wrong hash", "empty", "other total", "another message", "endless"])
+def test_a_genome_that_is_not_what_was_promised_starts_nothing(crime: str) -> None:
+    async def scenario(world: World, tasks: asyncio.TaskGroup) -> None:
+        town: list[House] = []
+        other = House(world, "other", town, agents=0)
+        await other.start(tasks)
+        home = await stranger(world, tasks, town)
+        data = home.residents[0].packed
+
+        async def serve(peer: Member, request: GenomeRequest) -> LinkMessage | None:
+            replies: dict[str, LinkMessage] = {
+                "wrong hash": GenomeChunk(len(data), bytes(len(data))),
+                "empty": GenomeChunk(len(data), b""),
+                "other total": GenomeChunk(len(data) + 1, data),
+                "another message": BirthReply(True),
+                "endless": GenomeChunk(len(data), data + bytes(100)),
+            }
+            return replies[crime]
+
+        home.exchange.on(GenomeRequest, serve)
+        assert (await offer(home, other, offer_of(home))).accepted
+        await asyncio.sleep(RESERVE_S + 1)
+        assert other.residents == []
+        assert other.host.room() == 8
+
+    run(1, scenario)
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [({"brain": "gemma"}, "no brain gemma here"), ({}, "")],
+)
+def test_offers_that_cannot_be_hosted_are_refused_with_the_reason(changed: dict[str, Any], reason: str) -> None:
+    async def scenario(world: World, tasks: asyncio.TaskGroup) -> None:
+        home, other = await pair(world, tasks)
+        reply = await offer(home, other, offer_of(home, **changed))
+        assert reply.accepted == (reason == "")
+        assert reply.reason == reason
+
+    run(1, scenario)
+
+
+def test_one_peer_cannot_take_all_places() -> None:
+    async def scenario(world: World, tasks: asyncio.TaskGroup) -> None:
+        town: list[House] = []
+        other = House(world, "other", town, agents=0)
+        await other.start(tasks)
+        home = await stranger(world, tasks, town)
+
+        async def never(peer: Member, request: GenomeRequest) -> LinkMessage | None:
+            await asyncio.Event().wait()
+            return None
+
+        home.exchange.on(GenomeRequest, never)
+        replies = [await offer(home, other, offer_of(home, bytes([number]) * 20)) for number in range(5)]
+        assert sum(reply.accepted for reply in replies) == MAX_RESERVED_EACH
+
+    run(1, scenario)
+
+
+def test_a_host_takes_in_so_many_children_a_minute() -> None:
+    async def scenario(world: World, tasks: asyncio.TaskGroup) -> None:
+        town: list[House] = []
+        home = House(world, "home", town)
+        other = House(world, "other", town, agents=0, births_per_minute=2)
+        for house in town:
+            await house.start(tasks)
+        for number in range(3):
+            reply = await offer(home, other, offer_of(home, bytes([number]) * 20))
+            await asyncio.sleep(1)
+        assert not reply.accepted
+        assert "this minute" in reply.reason
+        await asyncio.sleep(60)
+        assert (await offer(home, other, offer_of(home, b"x" * 20))).accepted
+
+    run(1, scenario)
+
+
+def test_a_genome_is_served_only_to_the_node_it_is_offered_to() -> None:
+    async def scenario(world: World, tasks: asyncio.TaskGroup) -> None:
+        home, _ = await pair(world, tasks)
+        thief = await stranger(world, tasks, home.town)
+        with pytest.raises(Refused):
+            await thief.exchange.request(home.node_id, GenomeRequest(home.residents[0].genome_hash, 0), 5.0)
+
+    run(1, scenario)
+
+
+def accepting(house: House, fetches: bool) -> list[BirthOffer]:
+    """Make a stranger accept every offer, perhaps fetch the genome, and never say more."""
+    offers: list[BirthOffer] = []
+
+    async def accept(peer: Member, message: BirthOffer) -> BirthReply:
+        offers.append(message)
+        if fetches:
+            await house.exchange.request(peer.node_id, GenomeRequest(message.genome, 0), 5.0)
+        return BirthReply(True, "", house.runtime.now() + 30)
+
+    house.promised = 1_000
+    house.exchange.on(BirthOffer, accept)
+    return offers
+
+
+def test_after_a_peer_that_accepts_and_never_fetches_the_next_one_gets_the_child() -> None:
+    async def scenario(world: World, tasks: asyncio.TaskGroup) -> None:
+        home, other = await pair(world, tasks)
+        offers = accepting(await stranger(world, tasks, home.town), fetches=False)
+        await home.ask(THRESHOLD)
+        await asyncio.sleep(BIRTH_S + 5)
+        assert len(offers) == 1
+        assert len(other.children) == 1
+        await home.ask(THRESHOLD)
+        await asyncio.sleep(5)
+        assert len(offers) == 1  # once bitten
+        assert len(other.children) == 2
+
+    run(1, scenario)
+
+
+def test_a_child_that_may_live_on_a_silent_peer_is_given_up_not_doubled() -> None:
+    async def scenario(world: World, tasks: asyncio.TaskGroup) -> None:
+        home, other = await pair(world, tasks)
+        offers = accepting(await stranger(world, tasks, home.town), fetches=True)
+        await home.ask(THRESHOLD)
+        await asyncio.sleep(SETTLE_S + 2 * BIRTH_S)
+        assert len({message.child_id for message in offers}) == 1
+        assert len(offers) > 3
+        assert family(home.town) == []
+        await home.ask(THRESHOLD)
+        await asyncio.sleep(5)
+        assert len(other.children) == 1
+
+    run(1, scenario)
+
+
+def test_a_word_of_birth_that_was_not_asked_for_means_nothing() -> None:
+    async def scenario(world: World, tasks: asyncio.TaskGroup) -> None:
+        home, other = await pair(world, tasks)
+        house = await stranger(world, tasks, home.town)
+        offers = accepting(house, fetches=False)
+        await home.ask(THRESHOLD)
+        await asyncio.sleep(1)
+        await house.exchange.request(home.node_id, Birth(offers[0].child_id), 5.0)
+        await asyncio.sleep(BIRTH_S + 5)
+        assert len(other.children) == 1
+
+    run(1, scenario)
+
+
+def test_an_offer_repeated_gives_no_second_child() -> None:
+    async def scenario(world: World, tasks: asyncio.TaskGroup) -> None:
+        home, other = await pair(world, tasks)
+        await home.ask(THRESHOLD)
+        await asyncio.sleep(2)
+        (child,) = other.children
+        for _ in range(3):
+            reply = await offer(home, other, offer_of(home, child.agent_id))
+            assert reply.accepted
+            assert reply.reserved_until == 0.0
+        assert len(other.residents) == 1
+
+    run(1, scenario)
+
+
+# ---- no room ------------------------------------------------------------------------------------------------------------
+
+
+def test_with_no_room_elsewhere_the_child_is_born_at_home() -> None:
+    async def scenario(world: World, tasks: asyncio.TaskGroup) -> None:
+        town: list[House] = []
+        home = House(world, "home", town)
+        full = House(world, "full", town, agents=1, capacity=1)
+        for house in town:
+            await house.start(tasks)
+        await home.ask(THRESHOLD)
+        await asyncio.sleep(2)
+        assert len(home.children) == 1
+        assert full.children == []
+
+    run(1, scenario)
+
+
+def test_with_no_room_at_home_either_the_least_fit_dies_and_never_the_parent() -> None:
+    async def scenario(world: World, tasks: asyncio.TaskGroup) -> None:
+        home = House(world, "home", [], agents=3, capacity=3)
+        await home.start(tasks)
+        parent, weak, fit = home.residents
+        await home.host.rate([parent.agent_id], 0.0)
+        await home.host.rate([parent.agent_id], 0.0)
+        await home.host.rate([weak.agent_id], 0.0)
+        await home.ask(THRESHOLD, parent)
+        await asyncio.sleep(2)
+        assert {agent.agent_id for agent in home.residents} >= {parent.agent_id, fit.agent_id}
+        assert weak.agent_id in home.book.deaths
+        assert len(home.children) == 1
+        assert [kind for kind, _ in home.events] == ["death", "birth"]
+
+    run(1, scenario)
+
+
+def test_a_lone_agent_without_room_has_no_child_and_lives_on() -> None:
+    async def scenario(world: World, tasks: asyncio.TaskGroup) -> None:
+        home = House(world, "home", [], agents=1, capacity=1)
+        await home.start(tasks)
+        await home.ask(2 * THRESHOLD)
+        await asyncio.sleep(2)
+        assert len(home.residents) == 1
+        assert home.children == []
+
+    run(1, scenario)
+
+
+def test_one_brains_children_do_not_push_out_anothers_agents() -> None:
+    async def scenario(world: World, tasks: asyncio.TaskGroup) -> None:
+        brains: list[Brain] = [ScriptedBrain("one"), ScriptedBrain("two")]
+        home = House(world, "home", [], agents=1, capacity=2, brains=brains)
+        await home.start(tasks)
+        await home.ask(THRESHOLD)
+        await asyncio.sleep(2)
+        assert sorted(agent.brain for agent in home.residents) == ["one", "two"]
+        assert home.children == []
+
+    run(1, scenario)
+
+
+# ---- what should happen -------------------------------------------------------------------------------------------------
+
+
+def test_after_five_interactions_a_mutated_child_lives_on_another_node() -> None:
+    async def scenario(world: World, tasks: asyncio.TaskGroup) -> None:
+        home, other = await pair(world, tasks)
+        parent = home.residents[0]
+        await home.ask(THRESHOLD - 1)
+        await asyncio.sleep(5)
+        assert family(home.town) == []
+        await home.ask(1)
+        await asyncio.sleep(5)
+        (child,) = other.children
+        assert (child.parent_id, child.generation, child.brain) == (parent.agent_id, 1, parent.brain)
+        assert child.genome_hash != parent.genome_hash
+        assert child.agent_id in other.book.rows
+        assert [kind for kind, _ in home.events] == [kind for kind, _ in other.events] == ["birth"]
+        assert home.events[0][1] == other.events[0][1]
+        await other.ask(1, child)
+
+    run(1, scenario)
+
+
+def test_births_are_limited_and_none_is_lost() -> None:
+    async def scenario(world: World, tasks: asyncio.TaskGroup) -> None:
+        home = House(world, "home", [], agents=4, capacity=32, births_per_minute=2)
+        await home.start(tasks)
+        for agent in home.residents:
+            await home.ask(THRESHOLD, agent)
+        await asyncio.sleep(30)
+        assert len(home.children) == 2
+        await asyncio.sleep(60)
+        assert len(home.children) == 4
+
+    run(1, scenario)
+
+
+class Forgetful:
+    """An exchange on which the first words of a birth get lost."""
+
+    def __init__(self, exchange: Exchange, losses: int) -> None:
+        self._exchange, self.losses = exchange, losses
+
+    async def send(self, node_id: NodeId, message: LinkMessage) -> None:
+        if isinstance(message, Birth) and self.losses:
+            self.losses -= 1
+            return
+        await self._exchange.send(node_id, message)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._exchange, name)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_child_is_born_exactly_once_when_the_word_of_its_birth_is_lost(seed: int) -> None:
+    async def scenario(world: World, tasks: asyncio.TaskGroup) -> None:
+        world.network.rule = lossy(loss=0.2, duplicate=0.05, latency=(0.005, 0.4))
+        town: list[House] = []
+        for number in range(4):
+            house = House(world, f"n{number}", town, agents=int(number == 0))
+            house.nursery._courier = Forgetful(house.exchange, 5)
+            await house.start(tasks)
+        await town[0].ask(THRESHOLD)
+        await asyncio.sleep(SETTLE_S)
+        assert len(family(town)) == 1
+        assert [kind for kind, _ in town[0].events] == ["birth"]
+
+    run(seed, scenario)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_no_child_lives_twice_when_nodes_vanish_in_the_middle(seed: int) -> None:
+    """One node hangs, is cut off or dies at a random moment of the first divisions, and comes back a while later."""
+
+    async def scenario(world: World, tasks: asyncio.TaskGroup) -> None:
+        world.network.rule = lossy(loss=0.1, latency=(0.005, 0.3))
+        rng = random.Random(seed)
+        town: list[House] = []
+        for number in range(4):
+            await House(world, f"n{number}", town, agents=int(number == 0)).start(tasks)
+        victim = world.host(f"n{rng.randrange(1, 4)}")
+        network = world.network
+        faults: list[tuple[Callable[[], None], Callable[[], None]]] = [
+            (partial(network.hang, victim), partial(network.wake, victim)),
+            (partial(network.partition, [victim]), network.heal),
+            (partial(network.crash, victim), partial(network.restart, victim)),
+        ]
+        await town[0].ask(THRESHOLD)
+        for _ in range(3):
+            await asyncio.sleep(rng.random() * 1.5)
+            fault, mend = rng.choice(faults)
+            fault()
+            await asyncio.sleep(rng.random() * 40)
+            mend()
+            await town[0].ask(THRESHOLD)
+        await asyncio.sleep(2 * SETTLE_S)
+        born = family(town)
+        assert len(born) == len(set(born))
+        assert len(born) >= 2
+        assert [kind for kind, _ in town[0].events] == ["birth"] * len(born)
+        assert all(house.host.population.room() + len(house.residents) == house.capacity for house in town)
+
+    run(seed, scenario)
+
+
+def test_a_foster_node_that_restarts_answers_that_the_child_lives_there() -> None:
+    async def scenario(world: World, tasks: asyncio.TaskGroup) -> None:
+        home, other = await pair(world, tasks)
+        await home.ask(THRESHOLD)
+        await asyncio.sleep(3)
+        (child,) = other.children
+        again = House(world, "again", home.town, agents=0, book=other.book)
+        await again.start(tasks)
+        assert [agent.agent_id for agent in again.residents] == [child.agent_id]
+        assert (await offer(home, again, offer_of(home, child.agent_id))).reserved_until == 0.0
+
+    run(1, scenario)

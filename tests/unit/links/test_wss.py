@@ -1,0 +1,402 @@
+"""The TLS WebSocket link on real loopback sockets: who gets one, who does not, and what a hostile peer can cost."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+import stat
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from node.links.base import Link
+from node.links.tls import client_context, server_context, stranger_context
+from node.links.visit import MAX_VISIT, Visit, visit
+from node.links.wss import WssFactory
+from node.runtime import SystemRuntime
+from node.testing import Swarm
+from protocol.codec import MAX_FRAME
+from protocol.errors import BadSignature, Conflict, InvalidRequest, Malformed, TooLarge, Unreachable
+from protocol.identity import Credentials
+
+DIAL_S = 5.0
+
+
+class Node:
+    """A listening factory that keeps incoming links open and hands them to the test."""
+
+    def __init__(self, credentials: Credentials, **options: Any) -> None:
+        self.credentials = credentials
+        self.factory = WssFactory(credentials, **options)
+        self.incoming: asyncio.Queue[Link] = asyncio.Queue()
+        self.address = ""
+        self.port = 0
+        self._closing = asyncio.Event()
+
+    async def _keep(self, link: Link) -> None:
+        await self.incoming.put(link)
+        await self._closing.wait()
+
+    async def close(self) -> None:
+        self._closing.set()
+        await self.factory.close()
+
+
+@asynccontextmanager
+async def listening(credentials: Credentials, **options: Any) -> AsyncIterator[Node]:
+    node = Node(credentials, **options)
+    host, node.port = await node.factory.listen("127.0.0.1", 0, node._keep)
+    node.address = f"{host}:{node.port}"
+    try:
+        yield node
+    finally:
+        await node.close()
+
+
+@asynccontextmanager
+async def dialler(credentials: Credentials, **options: Any) -> AsyncIterator[WssFactory]:
+    factory = WssFactory(credentials, **options)
+    try:
+        yield factory
+    finally:
+        await factory.close()
+
+
+@pytest.fixture
+def swarm() -> Swarm:
+    return Swarm(SystemRuntime())
+
+
+@asynccontextmanager
+async def raw_websocket(node: Node, credentials: Credentials) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+    """A member that does not keep to the protocol."""
+    async with aiohttp.ClientSession() as session:
+        socket = await session.ws_connect(f"wss://{node.address}/link", ssl=client_context(credentials), max_msg_size=0, compress=0)
+        yield socket
+        await socket.close()
+
+
+async def test_other_swarm_is_refused_by_the_dialler_in_one_clear_sentence(swarm: Swarm) -> None:
+    stranger = Swarm(SystemRuntime()).credentials()
+    async with listening(swarm.credentials()) as node, dialler(stranger) as factory:
+        with pytest.raises(BadSignature, match=f"{node.address}: it belongs to another swarm"):
+            await factory.dial(node.address, None, DIAL_S)
+
+
+async def test_other_swarm_is_refused_by_the_listener_too(swarm: Swarm) -> None:
+    stranger = client_context(Swarm(SystemRuntime()).credentials())
+    stranger.verify_mode = ssl.CERT_NONE
+    async with listening(swarm.credentials()) as node:
+        with pytest.raises(Unreachable, match="hung up before it answered"):
+            async with visit(node.address, "/link", stranger):
+                pass
+        assert node.incoming.empty()
+
+
+async def test_no_certificate_gets_no_link(swarm: Swarm) -> None:
+    async with listening(swarm.credentials()) as node:
+        with pytest.raises(Unreachable, match="HTTP 403"):
+            async with visit(node.address, "/link", stranger_context()):
+                pass
+        assert node.incoming.empty()
+
+
+async def test_expired_certificate_is_refused_on_both_sides(swarm: Swarm) -> None:
+    expired = swarm.credentials(age_s=100, ttl=timedelta(seconds=50))
+    async with listening(swarm.credentials()) as node, dialler(expired) as factory:
+        with pytest.raises(Unreachable, match="expired"):
+            await factory.dial(node.address, None, DIAL_S)
+    async with listening(expired) as node, dialler(swarm.credentials()) as factory:
+        with pytest.raises(BadSignature, match="expired or is not yet valid"):
+            await factory.dial(node.address, None, DIAL_S)
+
+
+async def test_another_node_than_expected_is_refused(swarm: Swarm) -> None:
+    mine = swarm.credentials()
+    async with listening(swarm.credentials()) as node, dialler(mine) as factory:
+        with pytest.raises(BadSignature, match=r" is node .*, not "):
+            await factory.dial(node.address, mine.node_id, DIAL_S)
+
+
+async def test_nobody_there_wrong_service_and_nonsense_are_told_apart(swarm: Swarm) -> None:
+    async def say(words: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(words)
+        while await reader.read(4096):
+            pass
+        writer.close()
+
+    silent = await asyncio.start_server(partial(say, b""), "127.0.0.1", 0)
+    http = await asyncio.start_server(partial(say, b"HTTP/1.1 200 OK\r\n\r\n"), "127.0.0.1", 0)
+    async with dialler(swarm.credentials()) as factory, silent, http:
+        silent_port, http_port = (server.sockets[0].getsockname()[1] for server in (silent, http))
+        for address, words in [
+            ("127.0.0.1:1", "Connection refused"),
+            (f"127.0.0.1:{silent_port}", "did not answer within 0.2 s"),
+            (f"127.0.0.1:{http_port}", "does not speak moot's TLS"),
+            ("no port", "not an address"),
+            ("256.1.1.1:80", "cannot be reached"),
+        ]:
+            with pytest.raises(Unreachable, match=words):
+                await factory.dial(address, None, 0.2)
+
+
+async def test_good_link_carries_messages_both_ways_and_knows_both_ends(swarm: Swarm) -> None:
+    mine, theirs = swarm.credentials(), swarm.credentials(keeper=True)
+    async with listening(theirs) as node, dialler(mine) as factory:
+        near = await factory.dial(node.address, theirs.node_id, DIAL_S)
+        far = await node.incoming.get()
+        assert (near.peer.node_id, near.peer.keeper) == (theirs.node_id, True)
+        assert (far.peer.node_id, far.peer.keeper) == (mine.node_id, False)
+        assert near.address == node.address
+        for size in (0, 1, 70_000, MAX_FRAME):
+            await near.send(bytes(size))
+            assert await far.receive() == bytes(size)
+        await far.send(b"back")
+        assert await near.receive() == b"back"
+
+
+async def test_close_is_seen_by_the_other_end_with_its_reason(swarm: Swarm) -> None:
+    async with listening(swarm.credentials()) as node, dialler(swarm.credentials()) as factory:
+        near = await factory.dial(node.address, None, DIAL_S)
+        far = await node.incoming.get()
+        waiting = asyncio.create_task(near.receive())
+        await far.send(b"last")
+        assert await waiting == b"last"
+        waiting = asyncio.create_task(near.receive())
+        await far.close("good night")
+        with pytest.raises(Unreachable, match="good night"):
+            await waiting
+        with pytest.raises(Unreachable):
+            await near.send(b"too late")
+        with pytest.raises(Unreachable, match="this node closed"):
+            await far.receive()
+        await near.close()
+        await near.close()
+
+
+async def test_message_over_the_limit_is_not_sent(swarm: Swarm) -> None:
+    async with listening(swarm.credentials()) as node, dialler(swarm.credentials()) as factory:
+        near = await factory.dial(node.address, None, DIAL_S)
+        with pytest.raises(TooLarge):
+            await near.send(bytes(MAX_FRAME + 1))
+
+
+async def test_hundred_megabyte_frame_ends_the_link_without_being_buffered(swarm: Swarm) -> None:
+    async with listening(swarm.credentials()) as node, raw_websocket(node, swarm.credentials()) as socket:
+        far = await node.incoming.get()
+        transport = socket._writer.transport
+        header = bytes([0x82, 0x80 | 127]) + (100 * 1024 * 1024).to_bytes(8, "big") + b"mask"
+        transport.write(header)  # only the length: the refusal must not wait for the payload
+        with pytest.raises(TooLarge, match="over 8388608 bytes"):
+            await far.receive()
+        with pytest.raises(Unreachable):
+            await far.send(b"the link is gone")
+
+
+async def test_text_frame_ends_the_link(swarm: Swarm) -> None:
+    async with listening(swarm.credentials()) as node, raw_websocket(node, swarm.credentials()) as socket:
+        far = await node.incoming.get()
+        await socket.send_str("hello")
+        with pytest.raises(Malformed, match="binary"):
+            await far.receive()
+
+
+async def test_peer_that_stops_reading_loses_its_link_and_the_buffer_stays_bounded(swarm: Swarm) -> None:
+    async with listening(swarm.credentials(), stall_s=0.3) as node, dialler(swarm.credentials()) as factory:
+        near = await factory.dial(node.address, None, DIAL_S)
+        far = await node.incoming.get()
+        near._transport.pause_reading()  # type: ignore[attr-defined]  # the peer's process has stopped
+        sent = 0
+
+        async def flood() -> None:
+            nonlocal sent
+            while True:
+                await far.send(bytes(1_048_576))
+                sent += 1
+
+        with pytest.raises(Unreachable, match=r"has not read for 0\.3 s"):
+            await asyncio.gather(flood(), flood(), flood())
+        assert sent < 32
+        with pytest.raises(Unreachable):
+            await far.receive()
+
+
+async def test_silent_peer_is_noticed_by_the_heartbeat(swarm: Swarm) -> None:
+    async with listening(swarm.credentials(), heartbeat_s=0.1) as node, dialler(swarm.credentials()) as factory:
+        near = await factory.dial(node.address, None, DIAL_S)
+        far = await node.incoming.get()
+        near._transport.pause_reading()  # type: ignore[attr-defined]
+        with pytest.raises(Unreachable):
+            async with asyncio.timeout(3):
+                await far.receive()
+
+
+async def test_random_bytes_on_the_port_cost_nothing_and_links_still_work(swarm: Swarm) -> None:
+    async with listening(swarm.credentials()) as node, dialler(swarm.credentials()) as factory:
+        for garbage in (b"GET / HTTP/1.1\r\n\r\n", bytes(range(256)) * 16, b"\x16\x03\x01\xff\xff" + bytes(64)):
+            reader, writer = await asyncio.open_connection("127.0.0.1", node.port)
+            writer.write(garbage)
+            async with asyncio.timeout(3):
+                while await reader.read(4096):
+                    pass
+            writer.close()
+        await factory.dial(node.address, node.credentials.node_id, DIAL_S)
+
+
+@pytest.mark.parametrize("opening", [b"", b"\x16\x03\x01\x02"], ids=["silent", "half a handshake"])
+async def test_slow_stranger_is_cut_off(swarm: Swarm, opening: bytes) -> None:
+    async with listening(swarm.credentials(), stranger_s=0.2) as node:
+        reader, writer = await asyncio.open_connection("127.0.0.1", node.port)
+        writer.write(opening)
+        async with asyncio.timeout(3):
+            assert await reader.read() == b""
+        writer.close()
+
+
+async def test_slow_headers_after_tls_are_cut_off(swarm: Swarm) -> None:
+    async with listening(swarm.credentials(), stranger_s=0.3) as node:
+        reader, writer = await asyncio.open_connection("127.0.0.1", node.port, ssl=stranger_context())
+        writer.write(b"GET /link HTTP/1.1\r\nHost: x\r\n")
+        async with asyncio.timeout(3):
+            assert await reader.read() == b""
+        writer.close()
+
+
+async def test_crowd_of_idle_strangers_does_not_keep_a_member_out(swarm: Swarm) -> None:
+    async with listening(swarm.credentials(), max_strangers=8) as node, dialler(swarm.credentials()) as factory:
+        crowd = [await asyncio.open_connection("127.0.0.1", node.port) for _ in range(12)]
+        link = await factory.dial(node.address, None, DIAL_S)
+        await link.send(b"through")
+        assert await (await node.incoming.get()).receive() == b"through"
+        async with asyncio.timeout(3):
+            assert await crowd[0][0].read() == b""
+        for _, writer in crowd:
+            writer.close()
+
+
+async def test_link_outlives_the_strangers_deadline(swarm: Swarm) -> None:
+    async with listening(swarm.credentials(), stranger_s=0.2) as node, dialler(swarm.credentials()) as factory:
+        near = await factory.dial(node.address, None, DIAL_S)
+        far = await node.incoming.get()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.5):
+                await far.receive()
+        await near.send(b"still here")
+        assert await far.receive() == b"still here"
+
+
+async def test_port_in_use_is_a_conflict_with_a_remedy(swarm: Swarm) -> None:
+    async with listening(swarm.credentials()) as node, dialler(swarm.credentials()) as other:
+        with pytest.raises(Conflict, match=rf"Port {node.port} .* in use: .*--port"):
+            await other.listen("127.0.0.1", node.port, node._keep)
+
+
+async def test_foreign_address_cannot_be_listened_on(swarm: Swarm) -> None:
+    async with dialler(swarm.credentials()) as factory:
+        with pytest.raises(InvalidRequest, match="--host"):
+            await factory.listen("192.0.2.1", 0, lambda link: asyncio.sleep(0))
+
+
+async def test_renewed_certificate_is_used_for_new_links_and_old_ones_stay(swarm: Swarm) -> None:
+    key = swarm.new_key()
+    async with listening(swarm.credentials(key, ttl=timedelta(hours=1))) as node, dialler(swarm.credentials()) as factory:
+        before = await factory.dial(node.address, None, DIAL_S)
+        node.factory.renew(swarm.credentials(key, ttl=timedelta(days=20)))
+        after = await factory.dial(node.address, key.node_id, DIAL_S)
+        assert after.peer.expires_at > before.peer.expires_at + 86_400
+        await before.send(b"still up")
+        assert await (await node.incoming.get()).receive() == b"still up"
+
+
+async def test_key_is_never_readable_by_others_and_leaves_no_file(swarm: Swarm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[int, int]] = []
+    load: Callable[..., None] = ssl.SSLContext.load_cert_chain
+
+    def spy(self: ssl.SSLContext, certfile: Path) -> None:
+        seen.append((stat.S_IMODE(os.stat(certfile).st_mode), stat.S_IMODE(os.stat(certfile.parent).st_mode)))
+        load(self, certfile)
+
+    monkeypatch.setattr(ssl.SSLContext, "load_cert_chain", spy)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    client_context(swarm.credentials())
+    assert seen == [(0o600, 0o700)]
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_visitor_without_certificate_is_served_and_a_member_is_recognised(swarm: Swarm) -> None:
+    async def greet(caller: Visit) -> None:
+        await caller.send(caller.certificate or b"nobody")
+        await caller.send(await caller.receive())
+
+    member = swarm.credentials()
+    async with listening(swarm.credentials(), visits={"/greet": greet}) as node:
+        async with visit(node.address, "/greet", stranger_context()) as call:
+            assert call.certificate == node.credentials.leaf
+            assert await call.receive() == b"nobody"
+            await call.send(b"echo")
+            assert await call.receive() == b"echo"
+        async with visit(node.address, "/greet", client_context(member)) as call:
+            assert await call.receive() == member.leaf
+
+
+async def test_long_visit_message_is_refused_and_slow_visitor_is_cut_off(swarm: Swarm) -> None:
+    failures: list[Exception] = []
+
+    async def listen(caller: Visit) -> None:
+        try:
+            await caller.receive()
+        except (TooLarge, Unreachable) as error:
+            failures.append(error)
+            raise
+
+    async with listening(swarm.credentials(), visits={"/join": listen}, stranger_s=0.3) as node:
+        async with visit(node.address, "/join", stranger_context()) as call:
+            await call.send(bytes(MAX_VISIT + 1))
+            with pytest.raises(Unreachable):
+                await call.receive()
+        async with visit(node.address, "/join", stranger_context()) as call:
+            with pytest.raises(Unreachable):
+                async with asyncio.timeout(3):
+                    await call.receive()
+    assert [type(failure) for failure in failures] == [TooLarge, Unreachable]
+
+
+async def test_redirect_is_not_followed(swarm: Swarm) -> None:
+    async def redirect(request: web.Request) -> web.Response:
+        raise web.HTTPFound("http://127.0.0.1:1/")
+
+    application = web.Application()
+    application.router.add_get("/link", redirect)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=server_context(swarm.credentials()))
+    await site.start()
+    async with dialler(swarm.credentials()) as factory:
+        with pytest.raises(Unreachable, match="redirect"):
+            await factory.dial(f"127.0.0.1:{runner.addresses[0][1]}", None, DIAL_S)
+    await runner.cleanup()
+
+
+async def test_factory_closes_quickly_with_links_up_and_strangers_waiting(swarm: Swarm) -> None:
+    loop = asyncio.get_running_loop()
+    node = Node(swarm.credentials())
+    _, port = await node.factory.listen("127.0.0.1", 0, node._keep)
+    async with dialler(swarm.credentials()) as factory:
+        links = [await factory.dial(f"127.0.0.1:{port}", None, DIAL_S) for _ in range(5)]
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        started = loop.time()
+        await node.close()
+        assert loop.time() - started < 1.5
+        for link in links:
+            with pytest.raises(Unreachable):
+                await link.receive()
+        writer.close()

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protocol.calibration import UNCALIBRATED, Calibration, Step, basis, confidence, fit, rises
+
+RIGHT, WRONG = True, False
+
+
+@pytest.mark.parametrize(
+    ("pairs", "steps"),
+    [
+        ([], []),
+        ([(0.9, RIGHT)], [(1.0, 2 / 3)]),
+        ([(0.9, WRONG)], [(1.0, 1 / 3)]),
+        ([(0.6, WRONG), (0.8, RIGHT)], [(0.7, 1 / 3), (1.0, 2 / 3)]),
+        ([(0.6, RIGHT), (0.8, WRONG)], [(1.0, 2 / 4)]),  # one violation, one step
+        ([(0.6, RIGHT), (0.6, WRONG), (0.6, RIGHT)], [(1.0, 3 / 5)]),  # equal scores are one observation
+        ([(0.8, RIGHT), (0.6, WRONG)], [(0.7, 1 / 3), (1.0, 2 / 3)]),  # order does not matter
+        ([(0.1, WRONG), (0.2, RIGHT), (0.3, WRONG), (0.4, RIGHT), (0.5, RIGHT)], [(0.15, 1 / 3), (0.35, 2 / 4), (1.0, 3 / 4)]),
+    ],
+)
+def test_the_staircase(pairs: list[tuple[float, bool]], steps: list[tuple[float, float]]) -> None:
+    assert [(step.upto, step.confidence) for step in fit(pairs)] == [(pytest.approx(upto), pytest.approx(c)) for upto, c in steps]
+
+
+def test_a_perfect_record_is_never_certainty() -> None:
+    [step] = fit([(0.5 + number / 200, RIGHT) for number in range(60)])
+    assert (step.confidence, step.right, step.count) == (61 / 62, 60, 60)
+
+
+def test_a_lucky_last_canary_does_not_break_the_rise() -> None:
+    """Nineteen of twenty, then one of one: shrunk, the second would fall below the first."""
+    pairs = [*[(0.6, n != 3) for n in range(20)], (0.99, RIGHT)]
+    assert [step.confidence for step in fit(pairs)] == [21 / 23]
+
+
+scores = st.lists(st.tuples(st.floats(0.0, 1.0), st.booleans()), min_size=1, max_size=80)
+
+
+@given(scores)
+def test_a_fitted_map_rises_counts_everything_and_never_claims_certainty(pairs: list[tuple[float, bool]]) -> None:
+    steps = fit(pairs)
+    assert rises(steps)
+    assert all(low.confidence < high.confidence for low, high in pairwise(steps))
+    assert all(0.0 < step.confidence < 1.0 for step in steps)
+    assert sum(step.count for step in steps) == len(pairs)
+    assert sum(step.right for step in steps) == sum(right for _, right in pairs)
+    assert steps[-1].upto == 1.0
+
+
+@given(scores)
+def test_no_monotone_map_without_shrinking_fits_better(pairs: list[tuple[float, bool]]) -> None:
+    """The raw shares of the final steps never fall, and every score falls on the step that counted it."""
+    steps = fit(pairs)
+    assert all(low.right * high.count <= high.right * low.count for low, high in pairwise(steps))
+    counted = [sum(confidence(steps, score) == step.confidence for score, _ in pairs) for step in steps]
+    assert counted == [step.count for step in steps]
+
+
+def test_looking_up() -> None:
+    steps = [Step(0.7, 1 / 3, 0, 1), Step(1.0, 2 / 3, 1, 1)]
+    assert [confidence(steps, score) for score in (0.0, 0.7, 0.700001, 1.0)] == [1 / 3, 1 / 3, 2 / 3, 2 / 3]
+    assert confidence([], 0.9) is None
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [Step(1.0, 0.9, 1, 1)],
+        [Step(1.0, 3 / 3, 2, 1)],
+        [Step(0.7, 2 / 3, 1, 1), Step(1.0, 1 / 3, 0, 1)],
+        [Step(1.0, 1 / 3, 0, 1), Step(0.7, 2 / 3, 1, 1)],
+        [Step(1.0, float("nan"), 1, 1)],
+    ],
+)
+def test_what_is_no_map(steps: list[Step]) -> None:
+    assert not rises(steps)
+
+
+@pytest.mark.parametrize(
+    ("calibration", "voters", "text"),
+    [
+        (Calibration("isotonic", 60, bytes(32), 3, "sentiment", 12, 11), 3, "60 canaries; topic sentiment 11 of 12 right"),
+        (Calibration("isotonic", 60, bytes(32), 3), 3, "60 canaries; untested topic: none of them is like this question"),
+        (
+            Calibration("isotonic", 60, bytes(32), 8, "sentiment", 12, 12),
+            12,
+            "60 canaries; topic sentiment 12 of 12 right; measured on 8 of 12 voters",
+        ),
+        (UNCALIBRATED, 3, "uncalibrated: too few agents of this panel have answered the canary questions yet"),
+    ],
+)
+def test_the_basis_in_words(calibration: Calibration, voters: int, text: str) -> None:
+    assert basis(calibration, voters, gradable=True).text == text
+
+
+def test_other_kinds_are_never_calibrated() -> None:
+    assert "only choice and boolean" in basis(UNCALIBRATED, 3, gradable=False).text
