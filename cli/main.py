@@ -79,7 +79,7 @@ def moot(
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command line; returns the exit code."""
     if COMPLETE_VARIABLE in os.environ:
-        from typer._completion_classes import completion_init
+        from typer.completion import completion_init  # type: ignore[attr-defined]  # imported there, not declared
 
         completion_init()
     args = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]

@@ -13,7 +13,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from protocol.api import AgentInfo, ConsensusAnswer, NodeInfo, PeerInfo, Peers, RunInfo, VoteInfo
+from protocol.api import AgentInfo, ConsensusAnswer, Missing, NodeInfo, PeerInfo, Peers, RunInfo, VoteInfo
 
 SHORT = 8
 ANSWER_WIDTH = 60
@@ -26,7 +26,7 @@ def render_answer(answer: ConsensusAnswer) -> RenderableType:
     """A table of votes, then the answer, agreement, confidence with its basis, dissent, who is missing, the receipt."""
     lines: list[RenderableType] = []
     if answer.votes:
-        lines.append(_votes(answer.votes, show_value(answer.answer) if answer.status == "answered" else None))
+        lines += [_votes(answer.votes, show_value(answer.answer) if answer.status == "answered" else None), Text()]
     lines.append(_facts(_answer_rows(answer)))
     return Group(*lines)
 
@@ -166,7 +166,9 @@ def _answer_rows(answer: ConsensusAnswer) -> list[tuple[str, RenderableType]]:
         rows.append(
             (
                 "agreement",
-                Text(f"{answer.agreement:.0%} of the weight, {len(answer.votes)} of {answer.panel} asked (quorum {answer.quorum})"),
+                Text(
+                    f"{answer.agreement:.0%} of the weight; {len(answer.votes)} votes of a panel of {answer.panel}, quorum {answer.quorum}"
+                ),
             )
         )
     confidence = "unknown" if answer.confidence is None else f"{answer.confidence:.0%}"
@@ -174,10 +176,18 @@ def _answer_rows(answer: ConsensusAnswer) -> list[tuple[str, RenderableType]]:
     if answer.dissent:
         rows.append(("dissent", Text("; ".join(f"{show_value(vote.answer)} ({short(vote.agent_id)})" for vote in answer.dissent))))
     if answer.missing:
-        rows.append(("missing", Text("; ".join(f"{short(one.agent_id)} on {short(one.node_id)}: {one.reason}" for one in answer.missing))))
+        rows.append(("missing", Text(_missing(answer.missing))))
     rows.append(("time", Text(f"{answer.elapsed_ms:.0f} ms, of which the slowest brain {answer.brain_ms:.0f} ms")))
     rows.append(("receipt", Text(answer.id)))
     return rows
+
+
+def _missing(missing: Sequence[Missing]) -> str:
+    """Who did not vote, by reason."""
+    by_reason: dict[str, list[str]] = {}
+    for one in missing:
+        by_reason.setdefault(one.reason, []).append(f"{short(one.agent_id)} on {short(one.node_id)}")
+    return "; ".join(f"{', '.join(agents)}: {reason}" for reason, agents in by_reason.items())
 
 
 def _votes(votes: Sequence[VoteInfo], chosen: str | None) -> RenderableType:

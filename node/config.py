@@ -21,7 +21,7 @@ from protocol.errors import InvalidRequest
 LINK_PORT = 7337
 """TCP links and UDP DHT, on one number."""
 API_PORT = 8337
-SECRETS = frozenset({"token"})
+SECRETS = frozenset({"token", "remote_api_key"})
 LISTS = frozenset({"brains", "bootstrap", "api_tokens"})
 
 Port = Annotated[int, Meta(ge=0, le=65_535)]
@@ -45,6 +45,8 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     """`tiny`, `gemma`, `remote:URL#MODEL`; None: the best that is installed and fits, plus one tiny. Empty: a node without a model."""
     model: Path | None = None
     """A Gemma `.gguf` to use in place of the packaged 270M."""
+    remote_api_key: str | None = None
+    """Sent to the servers of `remote:` brains."""
     agents: Annotated[int, Meta(ge=1, le=64)] = 4
     """Agents of each brain at the start."""
     capacity: Annotated[int, Meta(ge=0, le=256)] = 32
@@ -62,20 +64,6 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def api_file(self) -> Path:
         return self.data_dir / "api.json"
-
-
-def brain_plan(config: Config) -> list[tuple[str, int]]:
-    """(brain, agents) of each `--brain NAME[=K]`; K defaults to `agents`. Raises `InvalidRequest`."""
-    plan = []
-    for spec in config.brains or ():
-        name, separator, count = spec.rpartition("=")
-        if separator and count.isdecimal():
-            if not 1 <= int(count) <= 64:
-                raise InvalidRequest(f"'{spec}' asks for {count} agents: a brain has 1 to 64.", param="brain")
-            plan.append((name, int(count)))
-        else:
-            plan.append((spec, config.agents))
-    return plan
 
 
 def default_data_dir() -> Path:
@@ -98,12 +86,19 @@ def load_config(flags: Mapping[str, Any], env: Mapping[str, str], config_file: P
     values |= _from_environment(env)
     values |= {key: value for key, value in flags.items() if value is not None and value != [] and value != ()}
     try:
-        config = msgspec.convert(values, Config, strict=False)
+        config = msgspec.convert(values, Config, strict=False, dec_hook=_decode_path)
     except msgspec.ValidationError as error:
         raise InvalidRequest(f"Configuration is not usable: {error}. See `moot config show`.") from error
     for address in (*config.bootstrap, *([config.advertise] if config.advertise else [])):
         split_address(address)
     return msgspec.structs.replace(config, data_dir=config.data_dir.expanduser().absolute())
+
+
+def _decode_path(kind: type, value: object) -> Path:
+    """msgspec knows no paths; files and the environment name them as text."""
+    if kind is not Path or not isinstance(value, str | Path) or not str(value):
+        raise ValueError(f"expected a path, got {value!r}")
+    return Path(value)
 
 
 def _from_file(path: Path) -> dict[str, Any]:

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -31,6 +33,9 @@ from node.agents.replication import Replicator
 from node.books import SqliteContacts, SqliteReceipts, SqliteRecords
 from node.brains.base import Example
 from node.brains.registry import Lineup, plan
+from node.cells.home import GridHome
+from node.cells.host import CellHost
+from node.cells.post import Post
 from node.config import Config
 from node.council.canaries import CanarySet
 from node.council.council import Council
@@ -52,9 +57,10 @@ from node.overlay.broadcast import Broadcast
 from node.overlay.members import TOPIC, Members, MemberView
 from node.overlay.neighbours import Neighbours
 from node.runs.manager import RunManager
-from node.runtime import Runtime
+from node.runtime import Runtime, SystemRuntime
 from node.services import ControlView, CouncilView, DhtView, NodeView
 from node.store import Store
+from node.tasks.registry import shipped_tasks
 from node.tokens import SqliteTokens, TokenView
 from protocol.address import join_address, split_address
 from protocol.api import ApiFile, BroadcastRequest, Ready
@@ -142,7 +148,12 @@ class Node:
         self.nursery = Nursery(runtime, self.host, self.exchange)
         receipts = SqliteReceipts(store, runtime.now)
         self.council = Council(runtime, lambda: self._credentials, self.exchange, self.host, self.directory, receipts, topics, canaries)
-        self.runs = RunManager(runtime, me, self.exchange, self.directory.living, self._on_run_event)
+        tasks = shipped_tasks()
+        self.post = Post(runtime, me, self.exchange)
+        self.cells = CellHost(runtime, me, self.post, tasks)
+        self.runs = RunManager(runtime, self._on_run_event)
+        for job in GridHome(runtime, me, self.cells, self.post, self.directory.living).jobs(tasks):
+            self.runs.register(job)
         self.api = self._build_api(lineup.notices)
         self._wire()
 
@@ -219,7 +230,6 @@ class Node:
         """The long-lived tasks, by name; starting order is their order."""
         self.exchange.start(tasks)
         self.broadcast.start(tasks)
-        self.runs.start(tasks)
         self.dht.start(tasks)
         return {
             "announcer": self.announcer.run(),
@@ -227,6 +237,9 @@ class Node:
             "agents": self.host.run(),
             "replication": self.replicator.run(),
             "nursery": self.nursery.run(),
+            "cells": self.cells.run(),
+            "post": self.post.run(),
+            "runs": self.runs.run(),
             "renewal": self._renew(),
         }
 
@@ -253,7 +266,7 @@ class Node:
         if not self._stopping.is_set():
             stopped.cancel()
             self._ready = True
-            self.announcer.changed()
+            await self.announcer.announce()  # the council finds this node's own agents by their announcement
             log.info("ready", address=self._address, api=self.api.url, port=ports.link)
             on_ready(Ready("ready", show_id(self._credentials.node_id), self._address, self.api.url))
         for event in waiting:
@@ -349,13 +362,20 @@ class Node:
         self.events.emit("message", {"from": show_id(origin.node_id), "topic": message.topic, "body": message.body})
 
 
+def run(config: Config, on_ready: Callable[[Ready], None], on_progress: OnProgress) -> int:
+    """The whole process of `moot up`; returns the exit code."""
+    log_to_stderr(os.environ.get("MOOT_LOG", "warning"))
+    asyncio.run(serve(config, SystemRuntime(), on_ready, on_progress))
+    return 0
+
+
 async def serve(config: Config, runtime: Runtime, on_ready: Callable[[Ready], None], on_progress: OnProgress) -> None:
     """Run one node until it is told to stop. Raises `UserError` or `PeerError` when it cannot start."""
     data = DataDir(config.data_dir)
     try:
         keyring = Keyring(config.data_dir, runtime)
         credentials = await obtain_credentials(keyring, runtime, open_swarm=config.open, bootstrap=config.bootstrap, token=config.token)
-        lineup = plan(config)
+        lineup = plan(config, runtime)
         store = Store(config.database, runtime)
         try:
             await Node(config, runtime, data, store, keyring, credentials, lineup, on_progress).run(on_ready)
@@ -363,6 +383,20 @@ async def serve(config: Config, runtime: Runtime, on_ready: Callable[[Ready], No
             store.close()
     finally:
         data.close()
+
+
+def log_to_stderr(level: str) -> None:
+    """One line an event on stderr; stdout belongs to results."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping().get(level.upper(), logging.WARNING)),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
 
 
 def topic_model(canaries: CanarySet) -> TopicModel:

@@ -43,6 +43,10 @@ _REASONS = {
 }
 
 
+class WrongSwarm(NotAuthorised):
+    """The node is not of the token's swarm; it was told nothing."""
+
+
 async def join(address: str, token: Token, key: NodeKey, runtime: Runtime, timeout: float = JOIN_S) -> Credentials:
     """Have `key` admitted through the node at HOST:PORT. `timeout` is for each node asked, and at most `1 + MAX_ASKED` are.
 
@@ -53,15 +57,18 @@ async def join(address: str, token: Token, key: NodeKey, runtime: Runtime, timeo
     if isinstance(answer, Credentials):
         return answer
     failure, others = answer
-    for other in others[:MAX_ASKED]:
+    unusable: list[str] = []
+    for other in list(dict.fromkeys(others))[:MAX_ASKED]:
         try:
             answer = await _knock(other, token, key, runtime, timeout)
-        except PeerError as error:
-            failure = NotAvailable(f"{address} is a plain member, and the keeper it names cannot be used: {error}.")
+        except (PeerError, NotAvailable, WrongSwarm) as error:
+            unusable.append(str(error))
             continue
         if isinstance(answer, Credentials):
             return answer
         failure = answer[0]
+    if isinstance(failure, NotAvailable) and unusable:
+        raise NotAvailable(f"{address} is a plain member, and no keeper that it names could be used ({'; '.join(unusable)}).")
     raise failure
 
 
@@ -111,7 +118,7 @@ def _is_keeper(address: str, offer: Offer, certificate: bytes, token: Token, now
     try:
         return check_offer(offer, certificate, token.swarm_id, now).keeper
     except BadSignature as error:
-        raise NotAuthorised(
+        raise WrongSwarm(
             f"{address} is not of the swarm that the token is for ({error}); the secret was not sent. Check the address, or {_ASK_ANEW}.",
             code="wrong_swarm",
         ) from error

@@ -65,7 +65,8 @@ class Denial(Struct, frozen=True, array_like=True, tag=4):
     """No, and why: `code` is for programs, `message` for people."""
 
     code: Annotated[str, Meta(max_length=64)]
-    message: Annotated[str, Meta(max_length=512)]
+    message: Annotated[str, Meta(max_length=512, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
+    """Shown on the joiner's terminal, so without control characters."""
 
 
 Message: TypeAlias = Offer | Request | Grant | Denial

@@ -203,8 +203,11 @@ def verify_chain(chain: Sequence[bytes], root: bytes, now: float) -> Member:
         leaf.verify_directly_issued_by(keeper)
         keeper.verify_directly_issued_by(anchor)
         issuer_may_sign = keeper.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+        is_leaf = not leaf.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     except (InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError, x509.ExtensionNotFound) as error:
         raise BadSignature("the certificate was not issued by this swarm") from error
+    if not is_leaf:
+        raise BadSignature("an issuer's certificate is no proof of membership")
     if not issuer_may_sign:
         raise BadSignature("the certificate was issued by a node that may not issue")
     moment = datetime.fromtimestamp(now, UTC)

@@ -244,5 +244,3 @@ def _lack(receipt: Receipt) -> str:
 def convener_of(receipt: Receipt) -> bytes:
     """Node id of the convener, as its (here unchecked) certificate says."""
     return describe_leaf(receipt.chain[0]).node_id
-
-

@@ -181,9 +181,7 @@ def addresses_swarm(opening: Opening, swarm: SwarmId) -> bool:
 class Session:
     """An open session: seals frames to one member and opens frames from it."""
 
-    def __init__(
-        self, peer: Member, *, local_id: bytes, remote_id: bytes, send_key: bytes, receive_key: bytes, now: float
-    ) -> None:
+    def __init__(self, peer: Member, *, local_id: bytes, remote_id: bytes, send_key: bytes, receive_key: bytes, now: float) -> None:
         self.peer = peer
         self.local_id = local_id
         self.remote_id = remote_id

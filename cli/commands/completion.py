@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import typer
-from typer._completion_shared import get_completion_script
+from typer.completion import get_completion_script  # type: ignore[attr-defined]  # imported there, not declared
 
 from cli.target import COMPLETE_VARIABLE, Target, with_target
 

@@ -18,7 +18,7 @@ from node.config import Config, load_config, user_config_file
 app = typer.Typer(add_completion=False, help="Show the configuration, or check a file.")
 
 HIDDEN = "(set)"
-SECRETS = ("token", "api_tokens")
+SECRETS = ("token", "api_tokens", "remote_api_key")
 
 
 @app.command("show")

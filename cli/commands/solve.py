@@ -20,7 +20,7 @@ def solve(
     target: Target,
     task: Annotated[str, typer.Argument(help="The name of a task.")],
     grid: Annotated[int, typer.Option("--grid", min=1, max=32, help="Cells along one side.")] = 3,
-    iterations: Annotated[int, typer.Option("--iterations", min=1, max=1_000, help="How often every cell tries.")] = 1,
+    iterations: Annotated[int, typer.Option("--iterations", min=1, max=100, help="How often every cell tries.")] = 1,
 ) -> int | None:
     """Run a task on a grid in which cells hear only their neighbours.
 
@@ -28,7 +28,7 @@ def solve(
     """
     client = target.client()
     with console(stderr=True).status(f"solving {task}"):
-        run = _follow(client, RunRequest(task, {"grid": grid, "iterations": iterations}))
+        run = _follow(client, RunRequest(task, {"size": grid, "iterations": iterations}))
     target.show(run, render_run)
     return EXIT_ERROR if run.state == "failed" else None
 

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False)
 join_app = typer.Typer(add_completion=False)
 
+INVITE_S = 5.0
+"""Seconds that this process may take to answer itself."""
+
 
 @dataclass(frozen=True, slots=True)
 class Flags:
@@ -97,16 +100,23 @@ def join(flags: Flags, address: Annotated[str, typer.Argument(metavar="HOST:PORT
 
 def _run(flags: Flags) -> int:
     from node.config import load_config
+
+    config = load_config(flags.settings, os.environ, flags.config)  # a wrong flag is told before anything heavy is imported
     from node.daemon import run
 
-    config = load_config(flags.settings, os.environ, flags.config)
+    inviting = threading.Thread(target=_invite, args=(config.data_dir,))
     with Loading() as loading:
 
         def on_ready(ready: Ready) -> None:
             loading.done()
-            _announce(ready, config.data_dir, flags.as_json)
+            _announce(ready, flags.as_json)
+            if not flags.as_json:
+                inviting.start()  # in a thread, because it asks the API of this very process
 
-        return run(config, on_ready, loading.update)
+        code = run(config, on_ready, loading.update)
+    if inviting.ident is not None:
+        inviting.join()
+    return code
 
 
 class Loading:
@@ -145,13 +155,10 @@ class Loading:
             self._progress.stop()
 
 
-def _announce(ready: Ready, data_dir: Path, as_json: bool) -> None:
-    if as_json:
-        sys.stdout.write(msgspec.json.encode(ready).decode() + "\n")
-        sys.stdout.flush()
-        return
-    console().print(f"node     {ready.node_id}\naddress  {ready.address}\nAPI      {ready.api}", markup=False)
-    threading.Thread(target=_invite, args=(data_dir,), daemon=True).start()  # it asks the API of this very process
+def _announce(ready: Ready, as_json: bool) -> None:
+    text = f"node     {ready.node_id}\naddress  {ready.address}\nAPI      {ready.api}"
+    sys.stdout.write((msgspec.json.encode(ready).decode() if as_json else text) + "\n")
+    sys.stdout.flush()
 
 
 def _invite(data_dir: Path) -> None:
@@ -163,13 +170,15 @@ def _invite(data_dir: Path) -> None:
 
     try:
         found = read_api_file(data_dir)
-        client = Client(found.api, found.admin_token)
+        client = Client(found.api, found.admin_token, timeout_s=INVITE_S)
         node = client.get("/v1/node", NodeInfo)
         for notice in node.notices:
             _say(f"note: {notice}")
         if "keeper" in node.roles:
             made = client.post("/v1/tokens", TokenReply, TokenRequest())
-            console().print(f"\nOn another machine (good for one machine, one hour):\n  {made.join}", markup=False)
+            _say("On another machine (good for one machine, one hour):")
+            sys.stdout.write(f"{made.join}\n")
+            sys.stdout.flush()
         _say("Ctrl-C stops this node; it keeps its place in the swarm.")
     except UserError as error:
         _say(f"moot: no join token: {error}")

@@ -53,4 +53,5 @@ def brain_info(worker: BrainWorker) -> BrainInfo:
         kinds=kinds_of(brain),
         state=worker.state,
         detail=worker.detail,
+        progress=worker.progress,
     )

@@ -1,4 +1,7 @@
-"""What a person's rating means for one agent: its credit and its lesson."""
+"""What a person's rating does to the agents that answered: their fitness moves, and those that can learn do.
+
+The council judges each agent by its own answer and passes on the score it deserves.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from node.agents.population import Population
 from node.agents.worker import BrainWorker
 from node.brains.base import Ask, Lesson
 from protocol.aggregate import Answer
-from protocol.ballots import MAX_COMPONENT, Question, Vote
+from protocol.ballots import MAX_COMPONENT, Question
 from protocol.errors import UserError
 
 REMEMBERED = 128
@@ -43,20 +46,12 @@ def target_of(question: Question, correct: Answer) -> Target | None:
     return None
 
 
-def credit(vote: Vote | None, target: Target | None, score: float) -> float:
-    """An agent's share in [0, 1]: whether its own vote was right where that is known, else the consensus's score."""
-    if vote is None or not isinstance(target, int) or not vote.logprobs:
-        return score
-    return float(max(range(len(vote.logprobs)), key=vote.logprobs.__getitem__) == target)
-
-
 @dataclass(slots=True)
 class _Asked:
-    """A question and what was said to it."""
+    """A question as it was put to the agents."""
 
     question: Question
     asks: dict[bytes, Ask] = field(default_factory=dict)
-    votes: dict[bytes, Vote] = field(default_factory=dict)
 
 
 class Feedback:
@@ -70,22 +65,20 @@ class Feedback:
         self._asked: OrderedDict[bytes, _Asked] = OrderedDict()
         self._learning = asyncio.Lock()
 
-    def remember(self, question: Question, ask: Ask, vote: Vote) -> None:
-        """Keep what an agent was asked and said, for the rating that may come."""
-        asked = self._asked.setdefault(question.id, _Asked(question))
-        asked.asks[vote.agent_id], asked.votes[vote.agent_id] = ask, vote
+    def remember(self, question: Question, agent: Agent, ask: Ask) -> None:
+        """Keep what an agent was asked, for the rating that may come."""
+        self._asked.setdefault(question.id, _Asked(question)).asks[agent.agent_id] = ask
         while len(self._asked) > REMEMBERED:
             self._asked.popitem(last=False)
 
-    async def rate(self, agent_ids: Sequence[bytes], score: float, correct: Answer, question_id: bytes | None) -> int:
+    async def rate(self, agent_ids: Sequence[bytes], score: float, correct: Answer, question_id: bytes) -> int:
         """As `AgentHost.rate`."""
-        asked = self._asked.get(question_id or b"")
         agents = [agent for agent_id in dict.fromkeys(agent_ids) if (agent := self._population.get(agent_id)) is not None]
-        target = target_of(asked.question, correct) if asked is not None else None
         for agent in agents:
-            vote = asked.votes.get(agent.agent_id) if asked is not None else None
-            agent.fitness = agent.fitness.rated(credit(vote, target, score))
+            agent.fitness = agent.fitness.rated(score)
             self._population.touch(agent)
+        asked = self._asked.get(question_id)
+        target = target_of(asked.question, correct) if asked is not None else None
         if asked is not None and target is not None:
             await self._teach([agent for agent in agents if agent.agent_id in asked.asks], asked, target)
         return len(agents)

@@ -23,8 +23,9 @@ from node.agents.feedback import Feedback
 from node.agents.measurer import MeasurementFiles, Measurer
 from node.agents.population import OnEvent, Population
 from node.agents.worker import BrainWorker, Progress
-from node.brains.base import Ask, Brain, Example
+from node.brains.base import Ask, Example
 from node.brains.examples import pick
+from node.brains.registry import Team
 from node.runtime import Runtime
 from protocol.aggregate import Answer
 from protocol.api import AgentInfo, BrainInfo
@@ -40,14 +41,6 @@ class Topics(Protocol):
     """Recognises what a question is about (`protocol.topics.TopicModel`)."""
 
     def infer(self, question: str, choices: Sequence[str]) -> str | None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Team:
-    """A brain and how many agents of it a node starts with."""
-
-    brain: Brain
-    agents: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,17 +192,10 @@ class AgentHost:
                 ]
         return votes
 
-    async def rate(
-        self,
-        agent_ids: Sequence[bytes],
-        score: float,
-        correct: Answer = None,
-        question_id: bytes | None = None,
-    ) -> int:
-        """A person's rating in [0, 1]; returns how many agents of this node it moved.
+    async def rate(self, agent_ids: Sequence[bytes], score: float, correct: Answer, question_id: bytes) -> int:
+        """A person's rating in [0, 1] moves the fitness of those that live here; returns how many there were.
 
-        With the right answer and a question that is still remembered, an agent is credited for its own vote and not for the
-        consensus, and learns from it where its brain learns.
+        With the right answer, and while the question is remembered, agents whose brain learns are taught.
         """
         return await self._feedback.rate(agent_ids, score, correct, question_id)
 
@@ -238,12 +224,12 @@ class AgentHost:
             votes.append(vote)
             if opinion.vector is not None:
                 agent.evolve(worker.brain.remember(agent.genome, opinion.vector))
-            self._count(agent, question, ask, vote)
+            self._feedback.remember(question, agent, ask)
+            self._count(agent)
         return votes, missing
 
-    def _count(self, agent: Agent, question: Question, ask: Ask, vote: Vote) -> None:
+    def _count(self, agent: Agent) -> None:
         """One more interaction."""
-        self._feedback.remember(question, ask, vote)
         agent.interactions += 1
         agent.since_division += 1
         self.population.touch(agent)
@@ -280,6 +266,10 @@ class AgentHost:
         """Every agent of this node for the HTTP API, oldest first."""
         agents = sorted(self.population.all(), key=lambda agent: (agent.born_at, agent.agent_id))
         return [agent_info(agent, self._me) for agent in agents]
+
+    def measured(self) -> int:
+        """How many agents of this node have answered the canaries."""
+        return sum(agent.measured is not None for agent in self.population.all())
 
     def brain_infos(self) -> list[BrainInfo]:
         """Every brain of this node, also one that loads or failed."""

@@ -55,6 +55,8 @@ class BrainWorker:
         self.state: Literal["loading", "ready", "failed"] = "loading"
         self.detail = ""
         """What loading is at, or why it failed."""
+        self.progress = 0.0
+        """How far loading is, 0 to 1."""
         self.calls = 0
         """Batches that the brain has answered."""
 
@@ -69,7 +71,7 @@ class BrainWorker:
         if isinstance(failure, UserError):
             self.fail(str(failure))
         else:
-            self.state, self.detail = "ready", ""
+            self.state, self.detail, self.progress = "ready", "", 1.0
 
     def fail(self, reason: str) -> None:
         """Give this brain up; the others go on."""
@@ -169,5 +171,5 @@ class BrainWorker:
 
     def _progressed(self, what: str, fraction: float) -> None:
         if self.state == "loading":  # the last word may arrive after loading ended
-            self.detail = f"{what} ({fraction:.0%})"
+            self.detail, self.progress = f"{what} ({fraction:.0%})", fraction
         self._on_progress(self.brain.name, what, fraction)

@@ -12,6 +12,7 @@ and divides and does not learn). First form: a head over the shared text embedde
 from __future__ import annotations
 
 import hashlib
+import math
 import random
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -34,6 +35,8 @@ LEARN_STEPS: Final = 5
 LEARN_RATE: Final = 0.3
 MAX_GRADIENT: Final = 1.0
 """Norm; so that one lesson moves a genome by at most LEARN_STEPS * LEARN_RATE * MAX_GRADIENT."""
+MAX_WEIGHT: Final = 1e6
+"""Bound of a child's weights and memory."""
 MAX_ANSWER: Final = 100.0
 """Bound of an answer's entries: a hostile genome has finite weights and could still overflow."""
 MAX_HASHED: Final = 16_384
@@ -74,10 +77,11 @@ class TinyBrain(Brain):
         progress("ready", 1.0)
 
     def choose(self, asks: Sequence[Ask]) -> list[Choice]:
+        """Log-probabilities of the choices; the prior is uniform, for this network has no habit of its own to take out."""
         import numpy as np
 
-        questions = np.stack([np.stack([features(ask.question), features("")]) for ask in asks])
-        answers = self._forward([ask.genome for ask in asks], questions)
+        questions = np.stack([features(ask.question) for ask in asks])[:, None]
+        answers = self._forward([ask.genome for ask in asks], questions)[:, 0]
         return [_score(ask.choices, answer) for ask, answer in zip(asks, answers, strict=True)]
 
     def transform(self, asks: Sequence[Ask]) -> list[Vectors]:
@@ -121,7 +125,7 @@ class TinyBrain(Brain):
 
         generator = np.random.default_rng(rng.getrandbits(64))
         noisy = {
-            name: (tensor + generator.normal(0.0, _sigma(genome), tensor.shape)).astype("float32")
+            name: np.clip(tensor + generator.normal(0.0, _sigma(genome), tensor.shape), -MAX_WEIGHT, MAX_WEIGHT).astype("float32")
             for name, tensor in sorted(genome.tensors.items())
         }
         return _with_tensors(genome, noisy)
@@ -133,7 +137,8 @@ class TinyBrain(Brain):
         """Each genome's network on its own inputs: (agents, inputs, DIM) -> (agents, inputs, DIM)."""
         import numpy as np
 
-        w1, b1, w2, b2 = (_stack(genomes)[name] for name in _WEIGHTS)
+        stacked = _stack(genomes)
+        w1, b1, w2, b2 = (stacked[name] for name in _WEIGHTS)
         if self._torch is None:
             with np.errstate(over="ignore", invalid="ignore"):
                 hidden = np.tanh(inputs @ w1.transpose(0, 2, 1) + b1[:, None])
@@ -208,14 +213,13 @@ def _input(ask: Ask) -> list[float]:
 
 
 def _score(choices: tuple[str, ...], answer: Vectors) -> Choice:
-    """Log-probabilities for the question (row 0 of the answer) and for no question (row 1)."""
+    """The choices against an answer of shape (DIM,)."""
     import numpy as np
 
-    vectors = np.stack([features(choice) for choice in choices])
-    logits = answer.astype(np.float64) @ vectors.T.astype(np.float64) / DIM
-    shifted = logits - logits.max(1, keepdims=True)
-    logprobs = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
-    return Choice(tuple(map(float, logprobs[0])), tuple(map(float, logprobs[1])))
+    logits = np.stack([features(choice) for choice in choices]).astype(np.float64) @ answer.astype(np.float64) / DIM
+    shifted = logits - logits.max()
+    logprobs = shifted - np.log(np.exp(shifted).sum())
+    return Choice(tuple(map(float, logprobs)), (-math.log(len(choices)),) * len(choices))
 
 
 def _with_tensors(genome: Genome, changed: Mapping[str, Vectors]) -> Genome:

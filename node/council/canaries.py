@@ -14,7 +14,6 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
-from node.brains.base import Example
 from protocol.errors import LocalError
 
 SHIPPED = Path(__file__).with_name("canaries.jsonl")
@@ -52,10 +51,6 @@ class CanarySet:
         for canary in self.canaries:
             if canary.answer not in canary.choices or len(set(canary.choices)) != len(canary.choices):
                 raise LocalError(f"canary {canary.id}: its answer is not one of its choices, or two choices are the same")
-
-    def examples(self) -> tuple[Example, ...]:
-        """The canaries in the form in which agents are asked and taught."""
-        return tuple(Example(canary.topic, canary.question, tuple(canary.choices), canary.answer) for canary in self.canaries)
 
     @classmethod
     def load(cls, path: Path = SHIPPED) -> CanarySet:

@@ -45,6 +45,8 @@ MAX_ASKING = 64
 """Questions that one node convenes at a time."""
 TRANSIT_SHARE, TRANSIT_S = 0.1, 0.25
 """What the panel is told to answer in is shorter than what we wait by this share, at most so many seconds."""
+REVEAL_WAIT_S = 3.0
+"""How long we wait for a reveal: no brain has to think for it, so whoever takes longer is gone."""
 CANARY_S = 0.05
 """How long an answer may wait for canary answers that did not come while the brains were thinking."""
 
@@ -113,14 +115,16 @@ class Convener:
                     code="wrong_dimension",
                     param="embedding",
                 )
-        if asking.brain is None:
-            return able
-        named = [candidate for candidate in able if candidate.brain == asking.brain]
+        return able if asking.brain is None else self._named(asking.brain, able)
+
+    def _named(self, brain: str, able: Sequence[Candidate]) -> list[Candidate]:
+        """Those of one brain; none where it is here but cannot answer. Raises `InvalidRequest` for an unknown brain."""
+        named = [candidate for candidate in able if candidate.brain == brain]
         everyone = [] if named else [candidate for kind in KINDS for candidate in self._directory.candidates(kind, 0)]
         brains = sorted({candidate.brain for candidate in everyone})
-        if not named and asking.brain not in brains:
+        if not named and brain not in brains:
             here = f"the brains here are {', '.join(brains)}" if brains else "no agent is running here"
-            raise InvalidRequest(f"No agent has the brain '{asking.brain}': {here}.", code="unknown_brain", param="brain")
+            raise InvalidRequest(f"No agent has the brain '{brain}': {here}.", code="unknown_brain", param="brain")
         return named
 
     def _question(self, asking: Asking, nonce: bytes) -> Question:
@@ -178,7 +182,7 @@ class Convener:
         member, commitment = hearing.commitments[node]
         if not commitment.agents:
             return
-        left = hearing.reveal_until - self._runtime.monotonic()
+        left = min(hearing.reveal_until - self._runtime.monotonic(), REVEAL_WAIT_S)
         try:
             reply = await self._deliver(node, RevealCall(commit_set), self._panel.reveal, left)
             if not isinstance(reply, Reveals):

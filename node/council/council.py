@@ -17,7 +17,7 @@ from node.council.trust import Trust
 from node.runtime import Runtime
 from protocol.api import ConsensusAnswer, ConsensusRequest, FeedbackReply, FeedbackRequest, QuestionSummary
 from protocol.errors import NotFound
-from protocol.identity import Credentials, describe_leaf, show_id
+from protocol.identity import Credentials, describe_leaf, parse_id
 from protocol.messages import CanaryCall, CouncilCall, FeedbackNotice, RevealCall
 from protocol.receipts import Receipt, answer_of, decode_receipt, summary_of
 
@@ -62,11 +62,11 @@ class Council:
         answer = answer_of(await self._convener.convene(check_request(request)))
         return msgspec.structs.replace(answer, elapsed_ms=(self._runtime.monotonic() - started) * 1000.0)
 
-    async def receipt(self, receipt_id: bytes) -> Receipt:
-        """A receipt of this node. Raises `NotFound`."""
-        data = await self._receipts.load(receipt_id)
+    async def receipt(self, receipt_id: str) -> Receipt:
+        """A receipt of this node. Raises `InvalidRequest` or `NotFound`."""
+        data = await self._receipts.load(parse_id(receipt_id))
         if data is None:
-            raise NotFound(f"This node has no receipt '{show_id(receipt_id)}': ask the node that gave the answer.", param="id")
+            raise NotFound(f"This node has no receipt '{receipt_id}': ask the node that gave the answer.", param="id")
         return decode_receipt(data)
 
     async def recent(self, limit: int) -> list[QuestionSummary]:

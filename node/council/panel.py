@@ -38,8 +38,8 @@ from protocol.identity import Credentials, Member
 from protocol.messages import Commitments, CouncilCall, RevealCall, Reveals
 
 MAX_OPEN = 256
-MAX_OPEN_EACH = 32
-"""Open ballots in all, and for one convener."""
+MAX_EACH = 64
+"""Questions voted on or waiting to be revealed: in all, and (each of the two) for one convener."""
 GRACE_S = 30.0
 """An open ballot outlives the time for votes by this: the convener then still has to collect the others."""
 OVERRUN_S = 0.5
@@ -89,7 +89,8 @@ class Panel:
         valid, absent = _sift(question, agents, votes, missing)
         valid = [msgspec.structs.replace(vote, nonce=self._runtime.token_bytes(NONCE_BYTES)) for vote in valid]
         commitment = self._commitment(question, valid, absent, waited)
-        self._open[key] = _Ballot(commitment, valid, started + seconds + GRACE_S)
+        if valid:
+            self._keep(key, _Ballot(commitment, valid, started + seconds + GRACE_S))
         return Commitments(commitment)
 
     async def reveal(self, convener: Member, call: RevealCall) -> Reveals:
@@ -112,12 +113,19 @@ class Panel:
             raise Refused("stale", "the question was asked over an hour ago or ahead: check both clocks")
         if key in self._answered:
             raise Refused("repeated", "this question was answered already")
-        pending = [convener for convener, _ in (*self._open, *self._voting)]
-        if len(pending) >= MAX_OPEN or pending.count(key[0]) >= MAX_OPEN_EACH:
-            raise Refused("busy", "too many open ballots here")
+        voting = sum(convener == key[0] for convener, _ in self._voting)
+        if len(self._open) + len(self._voting) >= MAX_OPEN or voting >= MAX_EACH:
+            raise Refused("busy", "too many questions at once here: ask again in a moment")
         self._answered[key] = None
         if len(self._answered) > MAX_REMEMBERED:
             self._answered.popitem(last=False)
+
+    def _keep(self, key: tuple[bytes, bytes], ballot: _Ballot) -> None:
+        """A convener that opens too many ballots loses its own oldest: those of questions that were given up."""
+        own = [other for other in self._open if other[0] == key[0]]
+        if len(own) >= MAX_EACH:
+            del self._open[own[0]]
+        self._open[key] = ballot
 
     def _commitment(self, question: Question, votes: list[Vote], missing: dict[bytes, str], waited: float) -> Commitment:
         """One hash a vote, one signature for all."""

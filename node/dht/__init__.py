@@ -17,6 +17,7 @@ and protocol class, subclassed where measurement showed them broken. What differ
     lookup.py      NodeCrawl, ValueCrawl: the iterative look-up
     placement.py   who holds a record; bringing it there
     storage.py     Storage: the records this node holds; ContactBook and RecordBook, what survives a restart
+    memory.py      those books in memory, for simulated nodes
     join.py        Join: bootstrap addresses and lost contacts, greeted for ever with back-off
     upkeep.py      Upkeep: hand-over, republishing, refresh, expiry, saving
     service.py     Dht: the facade; read this first

@@ -28,6 +28,8 @@ MAX_DELAY_S = 60.0
 REJOIN_S = 300.0
 MAX_LEARNED = 128
 GREETINGS_AT_ONCE = 16
+NAMED_AGAIN_S = 5.0
+"""Whoever is named again while it waits is greeted this long after the last time, and not sooner."""
 RESOLVE_S = 5.0
 LOOKUP_S = 5.0
 
@@ -42,6 +44,7 @@ class _Candidate:
     delay: float = FIRST_DELAY_S
     settled: bool = False
     """It answered when it was last greeted."""
+    tried_at: float = float("-inf")
 
 
 class Join:
@@ -66,11 +69,14 @@ class Join:
 
     def add(self, node: Node, delay: float = 0.0) -> None:
         """A member that may be at this address; greet it in `delay` seconds."""
-        node_id = NodeId(node.id)
+        node_id, now = NodeId(node.id), self._runtime.monotonic()
         if node_id == self._protocol.source_node.id or self._protocol.router.get(node_id) is not None:
             return
-        self._learned.pop(node_id, None)
-        self._learned[node_id] = _Candidate(node.ip, node.port, node_id, self._runtime.monotonic() + delay)
+        waiting = self._learned.get(node_id)
+        if waiting is not None and (waiting.host, waiting.port) == (node.ip, node.port):
+            waiting.due = min(waiting.due, max(now, waiting.tried_at + NAMED_AGAIN_S))
+        else:
+            self._learned[node_id] = _Candidate(node.ip, node.port, node_id, now + delay)
         if len(self._learned) > MAX_LEARNED:
             self._learned.popitem(last=False)
         self._wake.set()
@@ -116,6 +122,7 @@ class Join:
             return
 
     async def _greet(self, candidate: _Candidate) -> None:
+        candidate.tried_at = self._runtime.monotonic()
         try:
             who = await self._protocol.greet(await self._resolve(candidate), candidate.expect)
         except PeerError:

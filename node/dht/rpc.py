@@ -255,9 +255,9 @@ class KadProtocol(KademliaProtocol):  # type: ignore[misc]  # kademlia is untype
     def welcome_if_new(self, node: Node) -> None:
         """A member has just spoken from its proven address."""
         self._resting.pop(node.id, None)
-        new = self.router.is_new_node(node)
+        known = self.router.get(node.id)
         self.router.add_contact(node)
-        if new and not self.router.is_new_node(node):
+        if known is None and self.router.get(node.id) is not None:
             self._on_new(node)
 
     def resting(self, node: Node) -> bool:

@@ -66,9 +66,7 @@ class Dht:
         self._runtime = runtime
         self._credentials = credentials
         self._storage = Storage(runtime.now, quotas, self._on_change)
-        self._protocol = KadProtocol(
-            runtime, credentials, self._storage, on_new=self._on_new, on_lost=self._on_lost, on_full=self._on_full
-        )
+        self._protocol = KadProtocol(runtime, credentials, self._storage, on_new=self._on_new, on_lost=self._on_lost, on_full=self._on_full)
         self._join = Join(runtime, self._protocol)
         self._contact_book, self._record_book = contacts, records
         self._upkeep = Upkeep(runtime, self._protocol, self._storage, contacts, records)
@@ -208,11 +206,12 @@ class Dht:
         nearest = await crawl.find(self._runtime.monotonic() + OPERATION_S)
         record = self._sign(key, subkey, value, ttl_s, deleted)
         verdicts = await self._place(record, nearest)
+        # stale alone: a newer value of ours, written meanwhile, may stand
         if "stale" in verdicts and await self._outdated(record):
             record = self._sign(key, subkey, value, ttl_s, deleted)
             verdicts = await self._place(record, nearest)
         replicas = verdicts.count("kept")
-        if not replicas:
+        if not replicas and "stale" not in verdicts:
             raise NotAvailable(f"No node kept the value ({', '.join(sorted(set(verdicts)))}): try again later, or with fewer values.")
         return PutResult(record.seq, replicas, record.expires_at)
 
@@ -220,9 +219,7 @@ class Dht:
         now = self._runtime.now()
         self._last_seq = next_seq(self._last_seq, now)
         expires_at = int(now) + ttl_s
-        return sign(
-            self._credentials.key, key=key, subkey=subkey, seq=self._last_seq, value=value, expires_at=expires_at, deleted=deleted
-        )
+        return sign(self._credentials.key, key=key, subkey=subkey, seq=self._last_seq, value=value, expires_at=expires_at, deleted=deleted)
 
     async def _place(self, record: Record, nearest: list[Node]) -> list[str]:
         """Bring a record to the nearest nodes, this one among them; where some fail the next nearest take their place."""
@@ -240,10 +237,7 @@ class Dht:
         return verdicts
 
     async def _outdated(self, record: Record) -> bool:
-        """Whether our clock is behind a value that we wrote in an earlier life; if so the next seq will be above it.
-
-        A newer value of this life is no such case: it was written while this one was under way, and may stand.
-        """
+        """Whether our clock is behind a value that we wrote in an earlier life; if so the next seq will be above it."""
         newest = (await self._read(record.key)).get((record.author, record.subkey), record)
         outdated = newest.seq > self._last_seq
         self._last_seq = max(self._last_seq, newest.seq)
@@ -270,4 +264,3 @@ def _check_place(key: bytes, subkey: str) -> None:
         raise InvalidRequest(f"A DHT key has {ID_BYTES} bytes, not {len(key)}: use `Dht.key_of` for a name.", param="key")
     if len(subkey.encode()) > MAX_SUBKEY:
         raise InvalidRequest(f"A subkey of more than {MAX_SUBKEY} bytes is too long.", param="subkey")
-

@@ -8,6 +8,7 @@
     handlers/     one file a resource
     openai.py     models and chat completions
     events.py     `/v1/events`, as WebSocket and as SSE
+    sse.py        server-sent events to a client that may stop reading
     openapi.py    `/openapi.json` from the route table
     server.py     the listening socket
 

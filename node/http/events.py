@@ -8,12 +8,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 import msgspec
 from aiohttp import WSCloseCode, web
 
 from node.http.errors import NotAcceptable, TooBusy
 from node.http.routes import Call
+from node.http.sse import event_stream
 from protocol.api import Event
 
 HEARTBEAT_S = 15.0
@@ -29,7 +31,7 @@ async def stream(call: Call[None]) -> web.StreamResponse:
         if call.request.headers.get("Upgrade", "").lower() == "websocket":
             return await _websocket(call)
         if "text/event-stream" in call.request.headers.get("Accept", ""):
-            return await _server_sent(call)
+            await _server_sent(call)
     raise NotAcceptable(
         "Events come as a WebSocket, or with the header 'Accept: text/event-stream'.", code="not_acceptable", param="Accept"
     )
@@ -55,20 +57,18 @@ def _counted(call: Call[None]) -> Iterator[None]:
         streams.discard(task)
 
 
-async def _server_sent(call: Call[None]) -> web.StreamResponse:
-    """One event a `data:` line (WHATWG HTML, section 9.2), with its name in `event:`."""
-    response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"})
-    async with call.services.events.subscribe() as queue:
-        await response.prepare(call.request)
-        await response.write(b": moot events\n\n")
+async def _server_sent(call: Call[None]) -> NoReturn:
+    """One event a `data:` line, with its name in `event:`. Never returns: the client or the node ends it."""
+    async with call.services.events.subscribe() as queue, event_stream(call.request) as (_, send):
+        await send(b": moot events\n\n")
         while True:
             try:
                 async with asyncio.timeout(HEARTBEAT_S):
                     event = await queue.get()
             except TimeoutError:
-                await response.write(b": still here\n\n")
+                await send(b": still here\n\n")
             else:
-                await response.write(b"event: %s\ndata: %s\n\n" % (event.event.encode(), msgspec.json.encode(event)))
+                await send(b"event: %s\ndata: %s\n\n" % (event.event.encode(), msgspec.json.encode(event)))
 
 
 async def _websocket(call: Call[None]) -> web.StreamResponse:

@@ -7,7 +7,6 @@ are accepted because clients always send them, and change nothing: a council sam
 
 from __future__ import annotations
 
-import asyncio
 from typing import Literal
 
 import msgspec
@@ -16,6 +15,7 @@ from aiohttp import web
 from node.http.handlers.council import ask
 from node.http.routes import Call
 from node.http.services import Services
+from node.http.sse import event_stream
 from protocol.api import (
     ChatChoice,
     ChatChunk,
@@ -124,17 +124,11 @@ async def _stream(call: Call[ChatRequest], whole: ChatCompletion) -> web.StreamR
     if with_usage:
         chunks = [msgspec.structs.replace(chunk, usage=None) for chunk in chunks]
         chunks.append(msgspec.structs.replace(chunks[0], choices=[], usage=whole.usage))
-    response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"})
-    await response.prepare(call.request)
-    async with asyncio.timeout(STREAM_S):
+    async with event_stream(call.request) as (response, send):
         for chunk in chunks:
-            await response.write(b"data: %s\n\n" % msgspec.json.encode(chunk))
-        await response.write(b"data: [DONE]\n\n")
+            await send(b"data: %s\n\n" % msgspec.json.encode(chunk))
+        await send(b"data: [DONE]\n\n")
     return response
-
-
-STREAM_S = 30.0
-"""Seconds a client has to read its stream."""
 
 
 def _chunk(whole: ChatCompletion, delta: ChatDelta, finish: Literal["stop"] | None = None) -> ChatChunk:

@@ -37,7 +37,7 @@ class Link(ABC):
 
 
 LinkHandler = Callable[[Link], Awaitable[None]]
-"""Called once per incoming link; the link is closed when it returns."""
+"""Called once per incoming link; the link is closed when it returns. A `PeerError` out of it is the link's end, not a failure."""
 
 
 class LinkFactory(ABC):

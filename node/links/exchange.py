@@ -44,14 +44,14 @@ class LinkWatcher(Protocol):
     def link_down(self, peer: Member, left: bool) -> None: ...
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Peer:
     """One live link and what waits on it."""
 
     link: Link
     hello: Hello
     waiting: dict[int, asyncio.Future[LinkMessage]] = field(default_factory=dict)
-    slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(HANDLERS_PER_LINK))
+    handling: int = 0
     credit: float = RATE_PER_S
     refilled: float = 0.0
     said_goodbye: bool = False
@@ -74,7 +74,8 @@ class Exchange:
         self._hello = hello
         self._resolve = resolve
         self._handlers: dict[type[Any], Handler] = {}
-        self._peers: dict[NodeId, _Peer] = {}
+        self._peers: dict[NodeId, list[_Peer]] = {}
+        """Live links of each peer, oldest first; two nodes that dial each other at once share two for a while."""
         self._dialling: dict[NodeId, asyncio.Lock] = {}
         self._next_call = 0
         self._served = 0
@@ -96,35 +97,32 @@ class Exchange:
     @property
     def linked(self) -> dict[NodeId, Hello]:
         """Peers with a live link and how they introduced themselves."""
-        return {node_id: peer.hello for node_id, peer in self._peers.items()}
+        return {node_id: peers[0].hello for node_id, peers in self._peers.items()}
 
     async def accept(self, link: Link) -> None:
         """Serve one incoming link until it closes (the factory's handler)."""
         try:
-            async with asyncio.timeout(HELLO_S):
-                await link.send(encode(Frame(0, 0, self._hello())))
-                peer = await self._introduce(link)
+            peer = await self._introduce(link)
         except (PeerError, TimeoutError) as error:
             log.info("link refused", peer=show_id(link.peer.node_id), reason=str(error) or "no hello in time")
-            await link.close()
             return
         await self._serve(peer)
 
     async def connect(self, address: str, expect: NodeId | None = None) -> Member:
         """Dial an address and keep the link. Raises `Unreachable` or `BadSignature`."""
-        link = await self._factory.dial(address, expect, DIAL_S)
-        if link.peer.node_id == self._me:
-            await link.close()
-            raise Unreachable(f"{address} is this node itself")
-        try:
-            async with asyncio.timeout(HELLO_S):
-                await link.send(encode(Frame(0, 0, self._hello())))
-                peer = await self._introduce(link)
-        except (PeerError, TimeoutError) as error:
-            await link.close()
-            raise Unreachable(f"{address} did not complete the hello: {error}") from error
         if self._tasks is None:
             raise LocalError("the exchange is not started")
+        link = await self._factory.dial(address, expect, DIAL_S)
+        try:
+            if link.peer.node_id == self._me:
+                raise Unreachable(f"{address} is this node itself")
+            peer = await self._introduce(link)
+        except TimeoutError as error:
+            await link.close()
+            raise Unreachable(f"{address} did not say hello within {HELLO_S:.0f} s") from error
+        except BaseException:  # also when the caller gave up: nobody else knows this link
+            await link.close()
+            raise
         self._tasks.create_task(self._serve(peer), name=f"link {show_id(link.peer.node_id)[:8]}")
         return link.peer
 
@@ -159,14 +157,12 @@ class Exchange:
 
     async def close(self, reason: str) -> None:
         """Say goodbye to everyone and close every link."""
-        peers = list(self._peers.values())
-        await asyncio.gather(*(self._part(peer, reason) for peer in peers))
+        everyone = [peer for peers in self._peers.values() for peer in peers]
+        await asyncio.gather(*(self._part(peer, reason) for peer in everyone))
 
     async def drop(self, node_id: NodeId, reason: str) -> None:
-        """Close one link, saying why."""
-        peer = self._peers.get(node_id)
-        if peer is not None:
-            await self._part(peer, reason)
+        """Close every link to one peer, saying why."""
+        await asyncio.gather(*(self._part(peer, reason) for peer in self._peers.get(node_id, [])))
 
     async def _part(self, peer: _Peer, reason: str) -> None:
         try:
@@ -178,62 +174,66 @@ class Exchange:
 
     async def _peer(self, node_id: NodeId) -> _Peer:
         """The live link to a node, dialled now if there is none."""
-        peer = self._peers.get(node_id)
-        if peer is not None:
-            return peer
-        lock = self._dialling.setdefault(node_id, asyncio.Lock())
-        try:
-            async with lock:
-                if node_id not in self._peers:
-                    address = self._resolve(node_id)
-                    if not address:
-                        raise Unreachable(f"no address is known for node {show_id(node_id)}")
-                    await self.connect(address, node_id)
-        finally:
-            if not lock.locked():
-                self._dialling.pop(node_id, None)
-        peer = self._peers.get(node_id)
-        if peer is None:
+        if node_id not in self._peers:
+            lock = self._dialling.setdefault(node_id, asyncio.Lock())
+            try:
+                async with lock:
+                    if node_id not in self._peers:
+                        address = self._resolve(node_id)
+                        if not address:
+                            raise Unreachable(f"no address is known for node {show_id(node_id)}")
+                        await self.connect(address, node_id)
+            finally:
+                if not lock.locked():
+                    self._dialling.pop(node_id, None)
+        peers = self._peers.get(node_id)
+        if not peers:
             raise Unreachable(f"the link to node {show_id(node_id)} closed at once")
-        return peer
+        return peers[0]
 
     async def _introduce(self, link: Link) -> _Peer:
-        """Read the peer's hello and take the link into the table."""
-        frame = decode_frame(await link.receive())
+        """Exchange hellos and take the link into the table. Raises `PeerError` or `TimeoutError`."""
+        if self._served >= MAX_LINKS:
+            raise Refused("busy", f"this node keeps at most {MAX_LINKS} links")
+        async with asyncio.timeout(HELLO_S):
+            await link.send(encode(Frame(0, 0, self._hello())))
+            frame = decode_frame(await link.receive())
         if not isinstance(frame.body, Hello):
             raise Malformed("the first message on a link must be a hello")
         if frame.body.version != PROTOCOL_VERSION:
             raise Refused("version", f"protocol version {frame.body.version} is not {PROTOCOL_VERSION}; update the older node")
-        if self._served >= MAX_LINKS:
-            raise Refused("busy", f"this node keeps at most {MAX_LINKS} links")
         peer = _Peer(link, frame.body, refilled=self._runtime.monotonic())
-        node_id = link.peer.node_id
-        old = self._peers.get(node_id)
-        if old is None:
-            self._peers[node_id] = peer
-            if self.watcher is not None:
-                self.watcher.link_up(link.peer, frame.body)
-        # Two nodes may dial each other at once; both links are served, new messages go over the first one taken.
+        peers = self._peers.setdefault(link.peer.node_id, [])
+        peers.append(peer)
+        if len(peers) == 1 and self.watcher is not None:
+            self.watcher.link_up(link.peer, frame.body)
         return peer
 
-    async def _serve(self, peer: _Peer) -> None:
+    def _forget(self, peer: _Peer) -> None:
+        """The link is over: whoever waits on it hears so at once, and the watcher when it was the last one."""
         node_id = peer.link.peer.node_id
+        for future in peer.waiting.values():
+            if not future.done():
+                future.set_exception(Unreachable(f"the link to node {show_id(node_id)} was lost"))
+        peers = self._peers.get(node_id, [])
+        if peer in peers:
+            peers.remove(peer)
+            if not peers:
+                del self._peers[node_id]
+                if self.watcher is not None:
+                    self.watcher.link_down(peer.link.peer, peer.said_goodbye)
+
+    async def _serve(self, peer: _Peer) -> None:
         self._served += 1
         try:
             async with asyncio.TaskGroup() as handlers:
                 await self._read(peer, handlers)
         except* PeerError as group:
-            log.debug("link lost", peer=show_id(node_id), reason=str(group.exceptions[0]))
+            log.debug("link lost", peer=show_id(peer.link.peer.node_id), reason=str(group.exceptions[0]))
         finally:
             self._served -= 1
+            self._forget(peer)
             await peer.link.close()
-            for future in peer.waiting.values():
-                if not future.done():
-                    future.set_exception(Unreachable(f"the link to node {show_id(node_id)} was lost"))
-            if self._peers.get(node_id) is peer:
-                del self._peers[node_id]
-                if self.watcher is not None:
-                    self.watcher.link_down(peer.link.peer, peer.said_goodbye)
 
     async def _read(self, peer: _Peer, handlers: asyncio.TaskGroup) -> None:
         while True:
@@ -245,8 +245,13 @@ class Exchange:
             elif isinstance(frame.body, Goodbye):
                 peer.said_goodbye = True
                 raise Unreachable(f"the peer left: {frame.body.reason}")
+            elif peer.handling >= HANDLERS_PER_LINK:  # never wait here: answers to our own requests come through this loop
+                self.dropped += 1
+                if frame.call:
+                    busy = Refusal("busy", f"this node serves {HANDLERS_PER_LINK} of your requests already")
+                    await peer.link.send(encode(Frame(0, frame.call, busy)))
             else:
-                await peer.slots.acquire()
+                peer.handling += 1
                 handlers.create_task(self._handle(peer, frame))
 
     def _checked(self, peer: _Peer, data: bytes) -> Frame:
@@ -273,10 +278,10 @@ class Exchange:
                 answer = await self._answer(handler, peer, frame.body)
             if frame.call and answer is not None:
                 await peer.link.send(encode(Frame(0, frame.call, answer)))
-        except Unreachable:
-            log.debug("answer not delivered", peer=show_id(peer.link.peer.node_id))
+        except PeerError as error:
+            log.debug("answer not delivered", peer=show_id(peer.link.peer.node_id), reason=str(error))
         finally:
-            peer.slots.release()
+            peer.handling -= 1
 
     async def _answer(self, handler: Handler, peer: _Peer, body: LinkMessage) -> LinkMessage | None:
         """A handler's refusal travels back as `Refusal`."""

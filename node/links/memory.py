@@ -14,7 +14,7 @@ from node.links.base import SILENCE_S, STALL_S, Link, LinkFactory, LinkHandler
 from node.testing.network import FIRST_FREE_PORT, Address, Packet, SimNetwork
 from protocol.address import join_address, split_address
 from protocol.codec import MAX_FRAME
-from protocol.errors import BadSignature, Conflict, InvalidRequest, TooLarge, Unreachable
+from protocol.errors import BadSignature, Conflict, InvalidRequest, PeerError, TooLarge, Unreachable
 from protocol.identity import Credentials, Member, NodeId, describe_leaf, show_id
 
 WINDOW_MESSAGES = 256
@@ -105,6 +105,8 @@ class MemoryFactory(LinkFactory):
         try:
             if self._handler is not None:
                 await self._handler(link)
+        except PeerError:
+            pass  # the link ended under its handler: no failure of this node
         finally:
             await link.close()
 

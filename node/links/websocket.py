@@ -81,7 +81,8 @@ def _lost(socket: Socket, message: aiohttp.WSMessage, limit: int, who: str) -> P
     if isinstance(message.data, aiohttp.WebSocketError) and message.data.code == aiohttp.WSCloseCode.MESSAGE_TOO_BIG:
         return TooLarge(f"{who} sent a message over {limit} bytes")
     if message.type is aiohttp.WSMsgType.CLOSE and message.extra:
-        return Unreachable(f"{who} closed the connection: {str(message.extra)[:MAX_REASON]}")
+        reason = "".join(character for character in str(message.extra)[:MAX_REASON] if character.isprintable())
+        return Unreachable(f"{who} closed the connection: {reason}")
     failure = socket.exception() or (message.data if isinstance(message.data, BaseException) else None)
     return _failure(who, failure) if failure is not None else Unreachable(f"{who} closed the connection")
 

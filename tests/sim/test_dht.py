@@ -13,43 +13,15 @@ from contextlib import asynccontextmanager
 import msgspec
 import pytest
 
+from node.dht.memory import MemoryContacts, MemoryRecords
 from node.dht.service import OPERATION_S, Dht
-from node.dht.storage import Place
 from node.testing import World, lossy, simulate
 from protocol.identity import Credentials
 from protocol.messages import Contact
-from protocol.records import Record, key_of
+from protocol.records import key_of
 
 PORT = 7337
 HOUR_S = 3_600
-
-
-class Contacts:
-    """A contact book in memory, which outlives the node."""
-
-    def __init__(self) -> None:
-        self.saved: list[Contact] = []
-
-    async def load(self) -> list[Contact]:
-        return self.saved
-
-    async def save(self, contacts: list[Contact]) -> None:
-        self.saved = contacts
-
-
-class Records:
-    """A record book in memory, which outlives the node."""
-
-    def __init__(self) -> None:
-        self.saved: dict[Place, Record] = {}
-
-    async def load(self) -> list[Record]:
-        return list(self.saved.values())
-
-    async def save(self, records: list[Record], gone: list[Place]) -> None:
-        self.saved |= {(record.key, record.author, record.subkey): record for record in records}
-        for place in gone:
-            self.saved.pop(place, None)
 
 
 class Swarm:
@@ -67,8 +39,8 @@ class Swarm:
         bootstrap: str | None = None,
         *,
         credentials: Credentials | None = None,
-        contacts: Contacts | None = None,
-        records: Records | None = None,
+        contacts: MemoryContacts | None = None,
+        records: MemoryRecords | None = None,
     ) -> Dht:
         """A running node; `bootstrap` names the node it asks first. A name started again is the same member in a new process."""
         own = credentials or self.world.credentials(name)
@@ -133,6 +105,7 @@ def test_a_bootstrap_peer_that_comes_up_late_is_found() -> None:
         early = await swarm.start("early", bootstrap="late")
         await early.ready()
         assert not early.joined
+        assert swarm.world.runtime.monotonic() < 1.5, "a node is ready though nobody answers"
         await asyncio.sleep(600)
         await swarm.start("late")
         assert await settled(lambda: early.joined, 80)
@@ -181,6 +154,23 @@ def test_an_address_that_answers_as_another_member_is_not_taken_for_the_one_name
     run(1, story)
 
 
+def test_a_member_that_the_overlay_names_is_met_and_one_that_cannot_be_reached_is_not_flooded() -> None:
+    async def story(swarm: Swarm) -> None:
+        node, other = await swarm.start("node"), await swarm.start("other")
+        there = Contact(swarm.world.credentials("other").node_id, swarm.world.host("other"), PORT)
+        gone = Contact(swarm.world.credentials("gone").node_id, swarm.world.host("gone"), PORT)
+        before = swarm.world.network.sent
+        for _ in range(600):
+            node.seen(there)
+            node.seen(gone)
+            await asyncio.sleep(0.1)
+        assert [contact.node_id for contact in node.contacts] == [there.node_id]
+        assert len(other.contacts) == 1
+        assert swarm.world.network.sent - before < 80
+
+    run(1, story)
+
+
 def test_a_partition_heals() -> None:
     async def story(swarm: Swarm) -> None:
         nodes = await swarm.grow(6)
@@ -197,7 +187,7 @@ def test_a_partition_heals() -> None:
 
 def test_a_node_with_saved_contacts_comes_back_though_its_bootstrap_is_gone() -> None:
     async def story(swarm: Swarm) -> None:
-        book = Contacts()
+        book = MemoryContacts()
         await swarm.grow(3)
         node = await swarm.start("again", "n0", contacts=book)
         await node.ready()
@@ -340,7 +330,9 @@ def test_a_write_counts_its_replicas_and_a_lone_node_keeps_its_own() -> None:
     async def story(swarm: Swarm) -> None:
         lone = (await swarm.grow(1))[0]
         assert (await lone.put(key_of("a"), "", b"1", HOUR_S)).replicas == 1
+        before = lone.joined
         await swarm.grow(3)
+        assert (before, lone.joined) == (False, True), "being found is a way in too"
         assert (await lone.put(key_of("b"), "", b"2", HOUR_S)).replicas == 3
         await swarm.grow(9)
         assert (await lone.put(key_of("c"), "", b"3", HOUR_S)).replicas == 5
@@ -371,7 +363,7 @@ def test_a_writer_whose_clock_went_back_still_replaces_its_own_value() -> None:
 
 def test_records_survive_the_restart_of_every_node_at_once() -> None:
     async def story(swarm: Swarm) -> None:
-        books = [Records() for _ in range(3)]
+        books = [MemoryRecords() for _ in range(3)]
         for number, book in enumerate(books):
             await (await swarm.start(f"n{number}", "n0" if number else None, records=book)).ready()
         await swarm.nodes["n0"].put(key_of("kept"), "", b"value", HOUR_S)

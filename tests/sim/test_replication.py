@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 from node.agents.agent import Agent
-from node.agents.host import AgentHost, Surroundings, Team
+from node.agents.host import AgentHost, Surroundings
 from node.agents.nursery import MAX_RESERVED_EACH, RESERVE_S, Nursery
 from node.agents.population import Data
 from node.agents.replication import BIRTH_S, SETTLE_S, Replicator
 from node.brains.base import Brain
+from node.brains.registry import Team
 from node.links.exchange import Exchange
 from node.links.memory import MemoryFactory
 from node.testing import World, lossy, simulate
@@ -29,7 +30,7 @@ from protocol.messages import PROTOCOL_VERSION, Birth, BirthOffer, BirthReply, G
 
 PORT = 7337
 THRESHOLD = 5
-SEEDS = range(1, 9)
+SEEDS = range(1, 41)
 
 
 class NoTopics:
@@ -374,9 +375,9 @@ def test_with_no_room_at_home_either_the_least_fit_dies_and_never_the_parent() -
         home = House(world, "home", [], agents=3, capacity=3)
         await home.start(tasks)
         parent, weak, fit = home.residents
-        await home.host.rate([parent.agent_id], 0.0)
-        await home.host.rate([parent.agent_id], 0.0)
-        await home.host.rate([weak.agent_id], 0.0)
+        await home.host.rate([parent.agent_id], 0.0, None, b"q" * 20)
+        await home.host.rate([parent.agent_id], 0.0, None, b"q" * 20)
+        await home.host.rate([weak.agent_id], 0.0, None, b"q" * 20)
         await home.ask(THRESHOLD, parent)
         await asyncio.sleep(2)
         assert {agent.agent_id for agent in home.residents} >= {parent.agent_id, fit.agent_id}

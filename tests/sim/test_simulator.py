@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+from node.links.base import Link
+from node.links.memory import MemoryFactory
 from node.testing import Deadlock, World, lossy, rebind_libraries, simulate
 from protocol.errors import LocalError
 from protocol.identity import verify_chain
@@ -32,8 +34,13 @@ async def inbox(host: str, port: int = 9000) -> tuple[asyncio.DatagramTransport,
     return await asyncio.get_running_loop().create_datagram_endpoint(Inbox, local_addr=(host, port))
 
 
+async def echo(link: Link) -> None:
+    while True:
+        await link.send(await link.receive())
+
+
 async def chatter(world: World) -> str:
-    """Two stock kademlia servers and a crowd of tasks whose group is aborted: everything whose order could differ."""
+    """Stock kademlia servers, links, and a crowd of tasks whose group is aborted: everything whose order could differ."""
     from kademlia.network import Server
 
     world.network.rule = lossy(loss=0.1, duplicate=0.05, latency=(0.005, 0.2))
@@ -43,6 +50,11 @@ async def chatter(world: World) -> str:
     for server in servers[1:]:
         await server.bootstrap([(world.host("n0"), 9000)])
     await servers[3].set("key", "value")
+    hub = MemoryFactory(world.network, world.host("hub"), world.credentials("hub", keeper=True))
+    await hub.listen("", 7337, echo)
+    spokes = [MemoryFactory(world.network, world.host(f"n{i}"), world.credentials(f"n{i}")) for i in range(8)]
+    links = await asyncio.gather(*(spoke.dial(f"{world.host('hub')}:7337", None, 5) for spoke in spokes))
+    await asyncio.gather(*(link.send(link.peer.node_id) for link in links))
     transport, _ = await inbox(world.host("crowd"))
 
     async def last_words(number: int) -> None:
@@ -65,6 +77,7 @@ async def chatter(world: World) -> str:
     await asyncio.sleep(4000)
     for server in servers:
         server.stop()
+    await hub.close()
     return world.network.trace()
 
 

@@ -29,9 +29,9 @@ from numpy.typing import NDArray
 
 from node.brains.gemma.config import EMBEDDING, FINAL_NORM, Config
 from node.brains.gemma.gguf import GGUF, Floats
-from node.brains.gemma.layer import KeyValue, LayerWeights, reach, run_layer
+from node.brains.gemma.layer import KeyValue, LayerWeights, Reach, reach, run_layer
 
-TOKENS: Final = (32, 64, 96, 128, 192, 256, 320, 384, 448, 512)
+TOKENS: Final = (32, 64, 96, 128, 192, 256, 384, 512)
 """Row lengths a pass is padded to."""
 CAPACITIES: Final = (256, 384, 512, 1024, 2048, 4096)
 """Slots of a past."""
@@ -39,6 +39,7 @@ MAX_ROW: Final = TOKENS[-1]
 MAX_PAST: Final = CAPACITIES[-1]
 _MAX_ROWS: Final = 8
 _VOCABULARY_SLICE: Final = 8192
+_STATES_AT_ONCE: Final = 256
 _ALIGNMENT: Final = 64
 
 
@@ -105,11 +106,10 @@ class Decoder:
         self.config = config
         self._gguf = gguf
         self._final_norm = gguf.read(FINAL_NORM)
-        self._layers: list[LayerWeights] = []
+        self.weights: list[tuple[LayerWeights, Reach]] = []
         for index in range(config.layers):
-            self._layers.append(self._load_layer(index))
+            self.weights.append((self._load_layer(index), reach(config, index)))
             progress((index + 1) / config.layers)
-        self._reaches = [reach(config, index) for index in range(config.layers)]
 
     def _load_layer(self, index: int) -> LayerWeights:
         def load(*names: str) -> Array:
@@ -154,9 +154,12 @@ class Decoder:
         """Log of the summed exponentials over the whole vocabulary, (R, D) -> (R,), a slice of the vocabulary at a time."""
         total = np.full(len(hidden), -np.inf)
         for start in range(0, self.config.vocabulary, _VOCABULARY_SLICE):
-            part = hidden @ self._gguf.read_rows(EMBEDDING, slice(start, start + _VOCABULARY_SLICE)).T
-            peak = part.max(1, keepdims=True)
-            total = np.logaddexp(total, np.log(np.exp(part - peak).sum(1)) + peak[:, 0])
+            matrix = self._gguf.read_rows(EMBEDDING, slice(start, start + _VOCABULARY_SLICE)).T
+            for first in range(0, len(hidden), _STATES_AT_ONCE):
+                some = slice(first, first + _STATES_AT_ONCE)
+                part = hidden[some] @ matrix
+                peak = part.max(1, keepdims=True)
+                total[some] = np.logaddexp(total[some], np.log(np.exp(part - peak).sum(1)) + peak[:, 0])
         return total
 
     @cached_property
@@ -231,7 +234,7 @@ class Decoder:
             tree[index, :count, :count] = row.tree
         x: Any = self.embed(tokens)
         layers = []
-        for index, (weights, to) in enumerate(zip(self._layers, self._reaches, strict=True)):
+        for index, (weights, to) in enumerate(self.weights):
             past = tuple(row.past.layers[index] for row in rows if row.past)
             x, keys, values = run_layer(self.config, weights, to, x, positions, tree, past, before)
             layers.append((keys, values))
@@ -245,7 +248,7 @@ class Decoder:
         zeros = np.zeros((size, length), np.int32)
         x = np.zeros((size, length, config.width), np.float32)
         tree = np.zeros((size, length, length), np.bool_)
-        run_layer(config, self._layers[0], self._reaches[0], x, zeros, tree, past, np.zeros(size, np.int32))[0].block_until_ready()
+        run_layer(config, *self.weights[0], x, zeros, tree, past, np.zeros(size, np.int32))[0].block_until_ready()
 
 
 def _batch(waiting: int, length: int) -> int:

@@ -15,7 +15,6 @@ problem is scored with the end-of-answer token behind it.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -25,9 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from node.brains.gemma.decoder import MAX_PAST, MAX_ROW, Decoder, Past, Row
+from node.brains.gemma.prefixes import Prefixes, Tokens
 from protocol.errors import InvalidRequest
 
-Tokens = tuple[int, ...]
 Scores = NDArray[np.float64]
 
 _PREFIXES_AT_ONCE: Final = 16
@@ -48,36 +47,6 @@ class Problem:
         """The token sequences to score."""
         clash = any(a == b[: len(a)] for i, a in enumerate(self.answers) for j, b in enumerate(self.answers) if i != j)
         return tuple((*answer, self.end) for answer in self.answers) if clash else self.answers
-
-
-class Prefixes:
-    """Computed prefixes, the least recently used dropped when their keys and values exceed `limit` bytes."""
-
-    def __init__(self, decoder: Decoder, limit: int) -> None:
-        self._decoder = decoder
-        self._limit = limit
-        self._held: OrderedDict[Tokens, Past] = OrderedDict()
-        self._bytes = 0
-
-    def get(self, prefixes: Iterable[Tokens]) -> dict[Tokens, Past]:
-        """The pasts of all `prefixes`, missing ones computed together."""
-        wanted = dict.fromkeys(prefixes)
-        missing = [prefix for prefix in wanted if prefix not in self._held]
-        found = dict(zip(missing, self._decoder.extend([None] * len(missing), missing), strict=True))
-        for prefix in wanted:
-            if prefix not in found:
-                found[prefix] = self._held[prefix]
-                self._held.move_to_end(prefix)
-        for prefix in missing:
-            self._held[prefix] = found[prefix]
-            self._bytes += found[prefix].nbytes
-        while self._bytes > self._limit:
-            self._bytes -= self._held.popitem(last=False)[1].nbytes
-        return found
-
-    def clear(self) -> None:
-        self._held.clear()
-        self._bytes = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,9 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from node.agents.agent import Agent
-from node.agents.host import AgentHost, Surroundings, Team
+from node.agents.host import AgentHost, Surroundings
 from node.brains.base import Brain, Example
+from node.brains.registry import Team
 from node.runtime import Runtime
 from node.testing import World, simulate
 from node.testing.book import MemoryBook

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import pytest
 
 from node.agents.agent import Agent
+from node.agents.feedback import REMEMBERED
 from node.brains.base import Ask, Capabilities, Choice
 from node.brains.tiny import DIM, TinyBrain
 from node.runtime import Runtime, SystemRuntime
@@ -203,7 +204,7 @@ def test_a_restart_brings_the_agents_back_as_they_were() -> None:
         async with living(house) as agents:
             asked = Question(b"q" * 20, "embedding", "", [], [0.5] * DIM, "", 0.0)
             await house.vote(asked, ids(agents), 1.0)
-            await house.rate(ids(agents)[:1], 1.0)
+            await house.rate(ids(agents)[:1], 1.0, None, asked.id)
             before = sorted(house.summaries(), key=lambda summary: summary.agent_id)
         again = host(runtime, TinyBrain(), book=book)
         async with living(again):
@@ -267,21 +268,34 @@ def test_rating_moves_the_fitness_of_those_who_live_here() -> None:
     async def main(runtime: Runtime) -> None:
         house = host(runtime)
         async with living(house) as agents:
-            assert await house.rate([agents[0].agent_id, b"x" * 20], 1.0) == 1
+            assert await house.rate([agents[0].agent_id, b"x" * 20], 1.0, None, b"q" * 20) == 1
             assert [agent.fitness.mean for agent in agents] == [pytest.approx(2 / 3), 0.5, 0.5]
 
     simulated(main)
 
 
-def test_with_the_right_answer_each_agent_is_credited_for_its_own_vote_and_learns() -> None:
+def test_with_the_right_answer_agents_that_can_learn_do() -> None:
     async def main(runtime: Runtime) -> None:
-        house = host(runtime, ScriptedBrain("right", script=lambda ask: 0), ScriptedBrain("wrong", script=lambda ask: 1), agents=1)
-        async with living(house) as (right, wrong):
+        slow = ScriptedBrain("slow", capabilities=Capabilities(frozenset({"choice"})))
+        house = host(runtime, ScriptedBrain("quick"), slow, agents=1)
+        async with living(house) as agents:
             asked = question()
-            await house.vote(asked, [right.agent_id, wrong.agent_id], 1.0)
-            await house.rate([right.agent_id, wrong.agent_id], 0.0, "a", asked.id)
-            assert right.fitness.mean > 0.5 > wrong.fitness.mean
-            assert right.genome.settings["lessons"] == wrong.genome.settings["lessons"] == 1
+            await house.vote(asked, ids(agents), 1.0)
+            assert await house.rate(ids(agents), 1.0, "a", asked.id) == 2
+            assert {agent.brain: "lessons" in agent.genome.settings for agent in agents} == {"quick": True, "slow": False}
+
+    simulated(main)
+
+
+def test_a_question_that_is_forgotten_teaches_nothing() -> None:
+    async def main(runtime: Runtime) -> None:
+        house = host(runtime)
+        async with living(house) as agents:
+            await house.vote(question(number=1), ids(agents), 1.0)
+            for number in range(2, REMEMBERED + 2):
+                await house.vote(question(number=number), ids(agents), 1.0)
+            await house.rate(ids(agents), 1.0, "a", question(number=1).id)
+            assert all("lessons" not in agent.genome.settings for agent in agents)
 
     simulated(main)
 

@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 
+from node.agents.genome import pack, unpack
 from node.brains.base import Ask, Genome, Lesson
 from node.brains.tiny import DIM, LEARN_RATE, LEARN_STEPS, MAX_GRADIENT, TinyBrain, features
 from protocol.ballots import logprobs_fault
@@ -56,6 +57,11 @@ def test_weights_that_overflow_still_give_a_vote(torch_brain: TinyBrain, numpy_b
         assert logprobs_fault(choice.logprobs, 2) is None
         (vector,) = brain.transform([Ask(huge(), embedding=(1.0,) * DIM)])
         assert np.isfinite(vector).all()
+
+
+def test_a_child_of_overflowing_weights_has_weights_that_peers_take() -> None:
+    brain = TinyBrain()
+    unpack(pack(brain.mutate(huge(), random.Random(1))), "tiny", brain.schema())
 
 
 def test_a_lesson_for_overflowing_weights_changes_nothing(torch_brain: TinyBrain) -> None:

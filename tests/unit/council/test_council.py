@@ -215,4 +215,4 @@ async def test_recent_questions_newest_first(three: Swarm) -> None:
 
 async def test_a_receipt_that_is_not_here(three: Swarm) -> None:
     with pytest.raises(NotFound):
-        await three.nodes[0].council.receipt(bytes(20))
+        await three.nodes[0].council.receipt(show_id(bytes(20)))

@@ -84,7 +84,7 @@ class FakeNode:
         return Peers([peer], [peer])
 
     def agents(self, scope: AgentScope) -> list[AgentInfo]:
-        return [AGENT] if scope == "node" else [AGENT, replace(AGENT, brain="gemma:270m")]
+        return [AGENT] if scope == "node" else [AGENT, replace(AGENT, agent_id=show_id(b"b" * 20), brain="gemma:270m")]
 
 
 @dataclass

@@ -11,7 +11,7 @@ from aiohttp import ClientSession, WSMsgType, WSServerHandshakeError
 from node.http.app import build_app
 from node.http.server import ApiServer
 from node.http.services import Limits
-from tests.unit.http.conftest import Serve
+from tests.unit.http.conftest import Listen, Serve
 from tests.unit.http.fakes import FakeDaemon
 
 SSE = {"Accept": "text/event-stream"}
@@ -68,3 +68,20 @@ async def test_shutdown_does_not_wait_for_open_streams(daemon: FakeDaemon) -> No
         assert (await socket.receive()).type in (WSMsgType.CLOSE, WSMsgType.CLOSED)
         async with asyncio.timeout(1.5):
             await closing
+
+
+async def test_a_client_that_stops_reading_is_cut_off(listen: Listen, daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("node.http.sse.STALL_S", 0.2)
+    server = await listen(None, Limits(streams=1))
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1)
+    writer.write(b"GET /v1/events HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n")
+    await reader.readexactly(1)
+    status = 429
+    async with asyncio.timeout(20), ClientSession(server.url) as client:
+        while status == 429:
+            for _ in range(50):
+                daemon.bus.emit("message", {"body": "x" * 16_384})
+            async with client.get("/v1/events", headers=SSE) as reply:
+                status = reply.status
+    writer.close()
+    assert status == 200

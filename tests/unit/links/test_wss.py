@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import ssl
 import stat
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -128,25 +128,23 @@ async def test_another_node_than_expected_is_refused(swarm: Swarm) -> None:
 
 
 async def test_nobody_there_wrong_service_and_nonsense_are_told_apart(swarm: Swarm) -> None:
-    async def say(words: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(words)
-        while await reader.read(4096):
-            pass
+    async def serve_http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
         writer.close()
 
-    silent = await asyncio.start_server(partial(say, b""), "127.0.0.1", 0)
-    http = await asyncio.start_server(partial(say, b"HTTP/1.1 200 OK\r\n\r\n"), "127.0.0.1", 0)
-    async with dialler(swarm.credentials()) as factory, silent, http:
-        silent_port, http_port = (server.sockets[0].getsockname()[1] for server in (silent, http))
-        for address, words in [
-            ("127.0.0.1:1", "Connection refused"),
-            (f"127.0.0.1:{silent_port}", "did not answer within 0.2 s"),
-            (f"127.0.0.1:{http_port}", "does not speak moot's TLS"),
-            ("no port", "not an address"),
-            ("256.1.1.1:80", "cannot be reached"),
-        ]:
-            with pytest.raises(Unreachable, match=words):
-                await factory.dial(address, None, 0.2)
+    http = await asyncio.start_server(serve_http, "127.0.0.1", 0)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        async with dialler(swarm.credentials()) as factory, http:
+            silent_port, http_port = silent.getsockname()[1], http.sockets[0].getsockname()[1]
+            for address, words in [
+                ("127.0.0.1:1", "Connection refused"),
+                (f"127.0.0.1:{silent_port}", "did not answer within 0.2 s"),
+                (f"127.0.0.1:{http_port}", "does not speak moot's TLS"),
+                ("no port", "not an address"),
+                ("256.1.1.1:80", "cannot be reached"),
+            ]:
+                with pytest.raises(Unreachable, match=words):
+                    await factory.dial(address, None, 0.2)
 
 
 async def test_good_link_carries_messages_both_ways_and_knows_both_ends(swarm: Swarm) -> None:

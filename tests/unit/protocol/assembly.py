@@ -28,6 +28,8 @@ from protocol.receipts import VERSION, Receipt, Seat, settle, sign_receipt
 from protocol.verdict import Outcome
 
 NOW = 1_780_000_000.0
+PAIRS = [(0.6, False), (0.6, True), (0.8, True), (0.9, True)]
+"""Four canaries: pooled probability, right?"""
 UNDECIDED = Outcome("abstained", None, None, None, None, None)
 
 
@@ -106,6 +108,3 @@ class Assembly:
 
     def sign(self, receipt: Receipt) -> Receipt:
         return sign_receipt(self.convener.key, receipt)
-
-
-PAIRS = [(0.6, False), (0.6, True), (0.8, True), (0.9, True)]

@@ -137,7 +137,7 @@ def test_a_mean_is_announced() -> None:
 @pytest.mark.parametrize(("numbers", "pair"), [([3.0, 5.0], {3.0, 5.0}), ([3.0, 3.0, 7.0, 7.0], {3.0, 7.0}), ([3, 3, 7, 7, 9], {3.0, 7.0})])
 def test_two_camps_of_numbers_are_a_split_and_never_averaged(numbers: list[float], pair: set[float]) -> None:
     tally = count(*numbers)
-    assert {tally.leading, tally.rival} == pair  # type: ignore[arg-type]
+    assert {tally.leading, tally.rival} == pair
 
 
 def test_weights_trim_by_weight() -> None:

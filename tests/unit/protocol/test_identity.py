@@ -144,3 +144,11 @@ def test_anybody_can_issue_a_leaf_of_the_open_swarm_and_it_is_one_swarm(runtime:
         credentials.append(Credentials(key, leaf, keeper, root))
         verify_chain((leaf, keeper), root, runtime.now())
     assert credentials[0].swarm_id == credentials[1].swarm_id != swarm.credentials().swarm_id
+
+
+def test_an_issuers_certificate_is_no_membership() -> None:
+    root_key, keeper_key = NodeKey.from_seed(b"r" * 32), NodeKey.from_seed(b"k" * 32)
+    root = issue_root(root_key, serial=1, now=1_800_000_000.0)
+    keeper = issue_keeper(root_key, root, keeper_key.public, serial=2, now=1_800_000_000.0)
+    with pytest.raises(BadSignature, match="no proof of membership"):
+        verify_chain((keeper, root), root, 1_800_000_000.0)

@@ -201,7 +201,7 @@ def test_an_empty_panel_has_a_receipt() -> None:
     assembly = Assembly()
     assembly.panel = []
     for reason in (None, "NOT_CAPABLE"):
-        receipt = assembly.receipt(assembly.commit_set([]), [], outcome=Outcome("abstained", reason, None, None, None, None))  # type: ignore[arg-type]
+        receipt = assembly.receipt(assembly.commit_set([]), [], outcome=Outcome("abstained", reason, None, None, None, None))
         assert receipt.outcome.reason == (reason or "NO_QUORUM")
         assert verify_receipt(encode_receipt(receipt), ROOT).ok
 

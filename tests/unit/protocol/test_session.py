@@ -154,17 +154,18 @@ def test_a_handshake_message_with_one_byte_changed_opens_nothing(position: int, 
         spot = position % len(data)
         return data[:spot] + bytes([data[spot] ^ change]) + data[spot + 1 :]
 
+    def finish(answer: bytes) -> None:
+        message = decode(answer)
+        if not isinstance(message, Acceptance) or message.receiver != asking.session_id:
+            raise Malformed("a receiver would not find its session")
+        _, completion = asking.accepted(message, NOW)
+        asked.completed(completion_of(completion), NOW)
+
     asking = initiator()
     asked = responder(opening_of(asking))
     with pytest.raises(PeerError):
-        message = decode(bent(asked.acceptance))
-        if not isinstance(message, Acceptance) or message.receiver != asking.session_id:
-            raise Malformed("a receiver would not find its session")
-        session, completion = asking.accepted(message, NOW)
-        peer = asked.completed(completion_of(completion), NOW)
-        assert peer.open(sealed(session, b"x")) == b"x"  # only a change of the ids may come this far, and then frames fail
-    session, completion = asking.accepted(acceptance_of(asked), NOW)  # the true answer still works
-    assert asked.completed(completion_of(completion), NOW).peer.node_id == ALICE.node_id
+        finish(bent(asked.acceptance))
+    finish(asked.acceptance)  # the true answer still works
 
 
 # ---- what it costs --------------------------------------------------------------------------------------------------

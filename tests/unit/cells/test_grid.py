@@ -1,0 +1,144 @@
+"""Neighbourhoods, placement and the scripted task: pure rules."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from node.cells.grid import MAX_HOSTS, neighbours, place
+from node.cells.home import PARAMS, Progress
+from node.runs.manager import checked
+from node.tasks.colouring import COLOURS, Colouring
+from node.tasks.registry import shipped_tasks
+from protocol.api import TaskInfo
+from protocol.errors import InvalidRequest
+from protocol.identity import NodeId
+from protocol.messages import CellReport, CellStart
+
+NODES = [NodeId(bytes([number]) * 20) for number in range(1, 9)]
+RUN = b"r" * 20
+
+
+def test_corner_edge_and_middle_of_a_three_by_three_grid() -> None:
+    assert neighbours(3, 0) == (1, 3)
+    assert neighbours(3, 1) == (0, 2, 4)
+    assert neighbours(3, 4) == (1, 3, 5, 7)
+    assert neighbours(1, 0) == ()
+
+
+@given(st.integers(1, 32))
+def test_hearing_is_mutual_and_nobody_hears_itself(size: int) -> None:
+    for cell in range(size * size):
+        for neighbour in neighbours(size, cell):
+            assert neighbour != cell
+            assert cell in neighbours(size, neighbour)
+
+
+def test_placement_does_not_depend_on_the_order_of_nodes() -> None:
+    assert place(RUN, 25, NODES) == place(RUN, 25, NODES[::-1])
+
+
+def test_a_node_that_goes_moves_only_its_own_cells() -> None:
+    before, after = place(RUN, 100, NODES), place(RUN, 100, NODES[1:])
+    assert all(new == old for new, old in zip(after, before, strict=True) if old != NODES[0])
+
+
+def test_cells_are_spread() -> None:
+    counts = Counter(place(RUN, 1024, NODES))
+    assert len(counts) == len(NODES)
+    assert max(counts.values()) < 2 * 1024 / len(NODES)
+
+
+def test_a_run_uses_a_bounded_number_of_nodes() -> None:
+    many = [NodeId(number.to_bytes(20, "big")) for number in range(500)]
+    assert len(set(place(RUN, 1024, many))) <= MAX_HOSTS
+
+
+@pytest.mark.parametrize(
+    ("params", "named"),
+    [({"size": 0}, "'size'"), ({"size": 33}, "'size'"), ({"iterations": 101}, "'iterations'"), ({"speed": 1}, "iterations, size")],
+)
+def test_bad_parameters_are_named(params: dict[str, int], named: str) -> None:
+    with pytest.raises(InvalidRequest, match=named):
+        checked(params, TaskInfo("colouring", "", PARAMS))
+
+
+def test_missing_parameters_take_their_defaults() -> None:
+    assert checked({"iterations": 5}, TaskInfo("colouring", "", PARAMS)) == {"size": 3, "iterations": 5}
+
+
+# ---- colouring ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_cell_takes_the_colour_least_used_around_it() -> None:
+    task = Colouring()
+    heard = {1: b"\x00", 2: b"\x00", 3: b"\x01", 4: b"\x02"}
+    assert task.propose(b"\x00", heard, random.Random(1)) == b"\x03"
+    assert task.propose(b"\x03", heard, random.Random(1)) == b"\x03"
+
+
+def test_who_was_not_heard_does_not_count_as_differing() -> None:
+    task = Colouring()
+    assert task.score(b"\x00", {1: b"\x01", 2: b"\x00"}, 4) == 0.25
+    assert task.score(b"\x00", {}, 4) == 0.0
+    assert task.score(b"\x00", {}, 0) == 1.0
+
+
+@pytest.mark.parametrize("body", [b"", b"\x04", b"\xff", b"\x00\x00"])
+def test_bytes_that_are_no_colour_are_not_valid(body: bytes) -> None:
+    assert not Colouring().valid(body)
+
+
+def test_what_tasks_start_with_is_valid_and_shown() -> None:
+    for task in shipped_tasks().values():
+        assert task.valid(task.start(random.Random(1)))
+    assert Colouring().show(b"\x00") == COLOURS[0]
+
+
+# ---- reports ------------------------------------------------------------------------------------------------------------
+
+
+def progress() -> Progress:
+    return Progress(CellStart(RUN, "colouring", 1, 2, 3, [NODES[0], NODES[0], NODES[1], NODES[1]]), Colouring())
+
+
+@pytest.mark.parametrize(
+    ("sender", "changed"),
+    [
+        (NODES[1], {}),
+        (NODES[0], {"cell": 4}),
+        (NODES[0], {"iteration": 0}),
+        (NODES[0], {"iteration": 4}),
+        (NODES[0], {"score": float("nan")}),
+        (NODES[0], {"score": 1.5}),
+        (NODES[0], {"solution": b"\x09"}),
+    ],
+)
+def test_reports_that_are_not_the_hosts_or_not_sound_are_ignored(sender: NodeId, changed: dict[str, object]) -> None:
+    fields: dict[str, object] = {"iteration": 1, "cell": 0, "score": 1.0, "solution": b"\x01", "heard": [1], **changed}
+    board = progress()
+    board.take(sender, CellReport(RUN, **fields))  # type: ignore[arg-type]
+    assert board.infos() == []
+
+
+def test_a_report_counts_once_and_only_neighbours_are_shown_as_heard() -> None:
+    board = progress()
+    board.take(NODES[0], CellReport(RUN, 1, 0, 0.5, b"\x01", [1, 2, 3, 77]))
+    board.take(NODES[0], CellReport(RUN, 1, 0, 1.0, b"\x02", []))
+    (info,) = board.infos()
+    assert (info.mean, info.cells[0].solution, info.cells[0].heard) == (0.5, "green", [1, 2])
+
+
+def test_a_long_run_of_a_large_grid_keeps_details_of_the_newest_iterations_only() -> None:
+    board = Progress(CellStart(RUN, "colouring", 1, 32, 6, [NODES[0]] * 1024), Colouring())
+    for iteration in range(1, 7):
+        for cell in range(1024):
+            board.take(NODES[0], CellReport(RUN, iteration, cell, 0.5, b"\x01", []))
+    infos = board.infos()
+    assert [len(info.cells) for info in infos] == [0, 0, 1024, 1024, 1024, 1024]
+    assert all(info.mean == 0.5 for info in infos)
+    assert board.silent() == ""
