@@ -1,10 +1,5 @@
-"""`python -m cli`, from a bare clone too."""
+"""`python -m cli`: the same as `moot`, also from a clone that is not installed."""
 
-from __future__ import annotations
+from cli.main import main
 
-import sys
-
-from cli.main import run
-
-if __name__ == "__main__":
-    sys.exit(run())
+main()

@@ -7,7 +7,7 @@ import itertools
 import os
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -95,6 +95,17 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return EXIT_INTERRUPTED
     return code if isinstance(code, int) else 0
+
+
+def main() -> NoReturn:
+    """The process of `moot`."""
+    code = run()
+    if "node.daemon" in sys.modules:
+        # Everything is on disk and said. Interpreter shutdown would wait for, or crash in, a model that still computes in its thread.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _usage(error: typer.TyperException) -> str:

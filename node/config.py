@@ -42,7 +42,8 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     api_tokens: tuple[str, ...] = ()
     """When given, every API call needs one of them (`Authorization: Bearer ...`)."""
     brains: tuple[str, ...] | None = None
-    """`tiny`, `gemma`, `remote:URL#MODEL`; None: the best that is installed and fits, plus one tiny. Empty: a node without a model."""
+    """`tiny`, `gemma`, `remote:URL#MODEL`; `none` for a node without a model. None: the best that is
+    installed and fits, plus one tiny."""
     model: Path | None = None
     """A Gemma `.gguf` to use in place of the packaged 270M."""
     remote_api_key: str | None = None

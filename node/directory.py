@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from node.council.seams import Candidate
 from node.overlay.members import Members, MemberView
+from protocol.address import split_address
 from protocol.api import AgentInfo, PeerInfo, Peers
 from protocol.identity import NodeId, show_id
-from protocol.messages import AgentSummary
+from protocol.messages import AgentSummary, Contact
 
 
 class SwarmDirectory:
@@ -52,6 +53,12 @@ class SwarmDirectory:
         views = {view.node_id: view for view in self._members.all()}
         near = [_peer_info(views[node_id]) for node_id in neighbours if node_id in views]
         return Peers(near, [_peer_info(view) for view in views.values()])
+
+
+def contact_of(view: MemberView) -> Contact:
+    """A member as the DHT knows nodes: the same host and number, over UDP. Raises `InvalidRequest` for an address of no form."""
+    host, port = split_address(view.announcement.address)
+    return Contact(view.node_id, host, port)
 
 
 def _candidate(view: MemberView, agent: AgentSummary) -> Candidate:

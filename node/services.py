@@ -8,6 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 import node
+from node.admission import Admission
 from node.agents.host import AgentHost
 from node.config import Config
 from node.council.council import Council
@@ -18,6 +19,7 @@ from node.metrics import Metrics
 from node.overlay.broadcast import Broadcast
 from node.overlay.neighbours import Neighbours
 from node.runtime import Runtime
+from node.situation import Situation
 from protocol.api import (
     AgentInfo,
     BroadcastRequest,
@@ -34,7 +36,7 @@ from protocol.api import (
     QuestionSummary,
 )
 from protocol.errors import InvalidRequest
-from protocol.identity import Credentials, node_id_of, show_id
+from protocol.identity import node_id_of, show_id
 from protocol.receipts import export_receipt
 from protocol.records import MAX_VALUE, key_of
 
@@ -48,40 +50,34 @@ class NodeView:
         self,
         config: Config,
         runtime: Runtime,
-        credentials: Credentials,
+        situation: Situation,
         host: AgentHost,
         directory: SwarmDirectory,
         neighbours: Neighbours,
-        address: Callable[[], str],
-        ready: Callable[[], bool],
-        roles: list[str],
-        notices: list[str],
+        admission: Admission,
     ) -> None:
         self._config = config
         self._runtime = runtime
-        self._credentials = credentials
+        self._now = situation
         self._host = host
         self._directory = directory
         self._neighbours = neighbours
-        self._address = address
-        self._ready = ready
-        self._roles = roles
-        self._notices = notices
+        self._admission = admission
         self._started = runtime.monotonic()
 
     def node_info(self) -> NodeInfo:
         return NodeInfo(
-            node_id=show_id(self._credentials.node_id),
+            node_id=show_id(self._now.credentials.node_id),
             name=self._config.name,
-            swarm_id=show_id(self._credentials.swarm_id),
+            swarm_id=show_id(self._now.credentials.swarm_id),
             version=node.__version__,
-            address=self._address(),
-            roles=self._roles,
+            address=self._now.address,
+            roles=["member", "keeper"] if self._admission.keeper else ["member"],
             brains=self._host.brain_infos(),
             agents=len(self._host.agent_infos()),
             uptime_s=round(self._runtime.monotonic() - self._started, 3),
-            ready=self._ready(),
-            notices=self._notices,
+            ready=self._now.ready,
+            notices=self._now.notices,
             measured=self._host.measured(),
         )
 
@@ -134,7 +130,9 @@ class DhtView:
     async def get(self, key: str) -> DhtValues:
         records = await self._dht.get(key_of(key))
         values = [
-            DhtValue(show_id(node_id_of(record.author)), record.subkey, record.seq, record.value.decode(errors="replace"), record.expires_at)
+            DhtValue(
+                show_id(node_id_of(record.author)), record.subkey, record.seq, record.value.decode(errors="replace"), record.expires_at
+            )
             for record in records
         ]
         return DhtValues(key, values)

@@ -70,7 +70,8 @@ class Demo:
         self._stack = stack
         self._agents = agents
         self._daemons: dict[str, ChildDaemon] = {}
-        self._last_id = ""
+        self._last = ("", "")
+        """(node, receipt id) of the last answer."""
         self._step = 0
 
     def start(self, brain: str) -> None:
@@ -152,7 +153,8 @@ class Demo:
         import msgspec
 
         self._head("Verify a receipt offline")
-        receipt = self._daemons[NAMES[2]].client.get(f"/v1/receipts/{self._last_id}", dict[str, Any])
+        node, receipt_id = self._last
+        receipt = self._daemons[node].client.get(f"/v1/receipts/{receipt_id}", dict[str, Any])
         path = self._scratch / "receipt.json"
         path.write_bytes(msgspec.json.encode(receipt))
         outcome = subprocess.run(  # noqa: S603 - our own command line
@@ -252,7 +254,7 @@ class Demo:
             answer = self._daemons[node].client.post("/v1/consensus", ConsensusAnswer, request, timeout_s=70.0)
         self._out.print(render_answer(answer))
         if answer.status == "answered":
-            self._last_id = answer.id
+            self._last = (node, answer.id)
 
     def _name(self, node_id: str) -> str:
         for name, daemon in self._daemons.items():

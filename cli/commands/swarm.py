@@ -88,7 +88,7 @@ def _start_all(directories: Sequence[Path], flags: Sequence[str]) -> None:
     """Start at once, wait for all. If one fails, those started with it are stopped again."""
     started: list[Starting] = []
     try:
-        started += [start(directory, flags) for directory in directories if not is_running(directory)]
+        started += [start(directory, [*flags, "--name", directory.name]) for directory in directories if not is_running(directory)]
         for daemon in started:
             daemon.ready()
     except (UserError, KeyboardInterrupt):

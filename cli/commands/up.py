@@ -46,7 +46,9 @@ def flags_of(
     api_port: Annotated[int | None, typer.Option("--api-port", min=0, max=65_535, help="0: choose a free one once and keep it.")] = None,
     brain: Annotated[
         list[str] | None,
-        typer.Option("--brain", metavar="NAME[=AGENTS]", help="tiny, gemma or remote:URL#MODEL; may be given again. Default: what fits."),
+        typer.Option(
+            "--brain", metavar="NAME[=AGENTS]", help="tiny, gemma, remote:URL#MODEL or none; may be given again. Default: what fits."
+        ),
     ] = None,
     agents: Annotated[int | None, typer.Option("--agents", min=1, max=64, help="Agents of each brain.")] = None,
     model: Annotated[Path | None, typer.Option("--model", help="A Gemma .gguf to use in place of the packaged 270M.")] = None,
@@ -113,7 +115,7 @@ def _run(flags: Flags) -> int:
             if not flags.as_json:
                 inviting.start()  # in a thread, because it asks the API of this very process
 
-        code = run(config, on_ready, loading.update)
+        code = run(config, on_ready, loading.update, lambda notice: _say(f"note: {notice}"))
     if inviting.ident is not None:
         inviting.join()
     return code
@@ -162,7 +164,7 @@ def _announce(ready: Ready, as_json: bool) -> None:
 
 
 def _invite(data_dir: Path) -> None:
-    """The exact line for another machine, where this node may admit others; and what a person should know."""
+    """The exact line for another machine, where this node may admit others."""
     from cli.client import Client
     from cli.target import read_api_file
     from protocol.api import NodeInfo, TokenReply, TokenRequest
@@ -172,8 +174,6 @@ def _invite(data_dir: Path) -> None:
         found = read_api_file(data_dir)
         client = Client(found.api, found.admin_token, timeout_s=INVITE_S)
         node = client.get("/v1/node", NodeInfo)
-        for notice in node.notices:
-            _say(f"note: {notice}")
         if "keeper" in node.roles:
             made = client.post("/v1/tokens", TokenReply, TokenRequest())
             _say("On another machine (good for one machine, one hour):")

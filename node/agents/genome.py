@@ -91,6 +91,12 @@ def unpack(data: bytes, brain: str, schema: Mapping[str, TensorSpec], expected: 
     return genome
 
 
+def most_bytes(schema: Mapping[str, TensorSpec]) -> int:
+    """No genome with these tensors is longer."""
+    tensors = sum(math.prod(spec.shape) * _item_bytes(spec.dtype) for spec in schema.values())
+    return min(MAX_GENOME, _PREFIX.size + MAX_SETTINGS + _HEADER_LENGTH.size + MAX_HEADER + tensors)
+
+
 def content_hash(data: bytes) -> bytes:
     """The name of a genome: SHA-256 of its bytes."""
     return hashlib.sha256(data).digest()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import structlog
 
 from node.agents.agent import Agent
-from node.agents.genome import unpack
+from node.agents.genome import most_bytes, unpack
 from node.agents.host import AgentHost
 from node.agents.limits import PerMinute
 from node.agents.replication import Courier
@@ -83,6 +83,8 @@ class Nursery:
         worker = self._host.worker(offer.brain)
         if worker is None or not worker.brain.capabilities.divides:
             return f"no brain {offer.brain} here"
+        if offer.size > most_bytes(worker.brain.schema()):
+            return f"{offer.size} bytes are no genome of {offer.brain}"
         if len(self._reserved) >= MAX_RESERVED or sum(kept.peer == peer for kept in self._reserved.values()) >= MAX_RESERVED_EACH:
             return "too many children on their way"
         if self._host.population.room() == 0:

@@ -45,7 +45,7 @@ class BrainWorker:
     """Owns one brain: its loading, its queue and its end."""
 
     def __init__(self, runtime: Runtime, brain: Brain, on_progress: Progress) -> None:
-        self._runtime = runtime
+        self._thread = runtime.worker(f"brain {brain.name}")
         self._on_progress = on_progress
         self._waiting: deque[_Job] = deque()
         self._background: deque[_Job] = deque()
@@ -82,6 +82,7 @@ class BrainWorker:
         """Release the brain, unless a thread is still inside it: then the end of the process does."""
         if not self._busy:
             self.brain.close()
+        self._thread.close()
 
     async def serve(self) -> None:
         """Answer batches until cancelled."""
@@ -158,7 +159,7 @@ class BrainWorker:
         self._busy = True
         outcome: Result | UserError
         try:
-            outcome = await self._runtime.run_blocking(function, argument)
+            outcome = await self._thread.run(function, argument)
             if isinstance(argument, list) and (not isinstance(outcome, list) or len(outcome) != len(argument)):
                 raise LocalError(f"the brain did not answer {len(argument)} items with as many")
         except UserError as error:

@@ -11,8 +11,12 @@ from collections.abc import Hashable, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from types import MappingProxyType
+from typing import Final
 
 from node.brains.base import Example
+
+SHOTS: Final = 6
+"""Examples that an agent shows its model with a question."""
 
 
 @cache
@@ -28,7 +32,7 @@ def load_bank() -> tuple[Example, ...]:
     return tuple(bank_by_id().values())
 
 
-def pick(ids: Sequence[str], topic: str | None, k: int = 6) -> tuple[Example, ...]:
+def pick(ids: Sequence[str], topic: str | None, k: int = SHOTS) -> tuple[Example, ...]:
     """Up to `k` of an agent's examples, in the agent's order, for a question of `topic`.
 
     Of a known topic: only its examples, the answers as evenly represented as they can be. Of no known topic (`None`): a mixture,

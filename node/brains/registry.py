@@ -19,7 +19,8 @@ from protocol.errors import InvalidRequest
 GEMMA_BYTES: Final = 2_000_000_000
 """Free memory that the packaged Gemma 270M asks for; a model of the user's own says so itself when it is loaded."""
 MAX_AGENTS: Final = 64
-NAMES: Final = "tiny, gemma, remote:URL#MODEL (for example remote:http://127.0.0.1:11434#llama3.2), each with =AGENTS if you like"
+NO_BRAIN: Final = "none"
+NAMES: Final = "tiny, gemma, remote:URL#MODEL (for example remote:http://127.0.0.1:11434#llama3.2), each with =AGENTS if you like, or none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,8 @@ def plan(config: Config, runtime: Runtime) -> Lineup:
     """
     if config.brains is None:
         return best_installed(config, runtime)
+    if config.brains == (NO_BRAIN,):
+        return Lineup([], ["No brain here: this node asks, routes and stores, and hosts no agents."])
     teams: list[Team] = []
     for text in config.brains:
         name, agents = parse(text, config.agents)
@@ -54,7 +57,7 @@ def plan(config: Config, runtime: Runtime) -> Lineup:
                 f"The brain '{team.brain.name}' is named twice: name it once, with =AGENTS for more agents.", param="brain"
             )
         teams.append(team)
-    return Lineup(teams, _tiny_notices(teams))
+    return Lineup(teams, _notices(teams))
 
 
 def best_installed(config: Config, runtime: Runtime) -> Lineup:
@@ -62,9 +65,9 @@ def best_installed(config: Config, runtime: Runtime) -> Lineup:
     reason = why_no_gemma(config)
     if reason is None:
         teams = [Team(build("gemma", config, runtime), config.agents), Team(build("tiny", config, runtime), 1)]
-        return Lineup(teams, _tiny_notices(teams))
+        return Lineup(teams, _notices(teams))
     teams = [Team(build("tiny", config, runtime), config.agents)]
-    return Lineup(teams, [f"No Gemma here, tiny agents only: {reason}", *_tiny_notices(teams)])
+    return Lineup(teams, [f"No Gemma here, tiny agents only: {reason}", *_notices(teams)])
 
 
 def build(name: str, config: Config, runtime: Runtime) -> Brain:
@@ -106,10 +109,18 @@ def why_no_gemma(config: Config) -> str | None:
     return None
 
 
-def _tiny_notices(teams: Sequence[Team]) -> list[str]:
+def _notices(teams: Sequence[Team]) -> list[str]:
+    """What a person should know about these brains; Gemma's terms the first time that it is used."""
+    notices = []
     if any(team.brain.name == "tiny" for team in teams) and find_spec("torch") is None:
-        return ["torch is not installed: tiny agents answer and divide but do not learn; `pip install moot[tiny]` brings it."]
-    return []
+        notices.append("torch is not installed: tiny agents answer and divide but do not learn; `pip install moot[tiny]` brings it.")
+    if any(team.brain.family == "gemma" for team in teams):
+        from node.brains.gemma.weights import remember_terms, terms_notice
+
+        if terms := terms_notice():
+            notices.append(terms.strip())
+            remember_terms()
+    return notices
 
 
 def _tiny() -> Brain:

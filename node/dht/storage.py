@@ -205,6 +205,11 @@ class Storage(IStorage):  # type: ignore[misc]  # kademlia is untyped
         self._changed = {}
         return records, gone
 
+    def unsaved(self, records: list[Record], gone: list[Place]) -> None:
+        """What `changes` told did not reach the `RecordBook`."""
+        places = [(record.key, record.author, record.subkey) for record in records] + gone
+        self._changed = dict.fromkeys(places) | self._changed
+
 
 def _due(held: _Held, now: float, seconds_old: float) -> bool:
     return held.stored_at <= now - seconds_old and held.record.expires_at > now

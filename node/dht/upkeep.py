@@ -145,8 +145,15 @@ class Upkeep:
     async def save_records(self) -> None:
         self._changed.clear()
         held, gone = self._storage.changes()
-        if self._record_book is not None and (held or gone):
+        if self._record_book is None or not (held or gone):
+            return
+        saved = False
+        try:
             await self._record_book.save(held, gone)
+            saved = True
+        finally:
+            if not saved:  # cancelled on the way down, most likely: `Dht.close` saves once more
+                self._storage.unsaved(held, gone)
 
     async def save_contacts(self) -> None:
         """The contacts nearest to us; none is no news: a node that lost everybody keeps the last ones it knew."""

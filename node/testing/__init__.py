@@ -24,6 +24,8 @@ in `node.links.memory`. TLS, real sockets and threads are not simulated; live te
     libraries.py   rebind_libraries: kademlia's and rpcudp's own clock and randomness, rebound in those modules only
     swarm.py       Swarm: a root and a keeper in memory that issue credentials, for simulated and for real clocks
     tokens.py      MemoryTokenBook: join tokens in memory
+    brain.py       ScriptedBrain: says what a test tells it to say
+    book.py        MemoryBook: durable agents without a disk
     simulation.py  World (all of it together) and `simulate`, the way in
 
 The world owns all state; nothing is global.

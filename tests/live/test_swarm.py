@@ -172,9 +172,7 @@ def put(api: str, key: str, body: DhtPut) -> DhtPutReply:
 
     import msgspec
 
-    request = urllib.request.Request(
-        f"{api}/v1/dht/{key}", msgspec.json.encode(body), {"Content-Type": "application/json"}, method="PUT"
-    )
+    request = urllib.request.Request(f"{api}/v1/dht/{key}", msgspec.json.encode(body), {"Content-Type": "application/json"}, method="PUT")
     try:
         with urllib.request.urlopen(request, timeout=20) as reply:
             return msgspec.json.decode(reply.read(), type=DhtPutReply)

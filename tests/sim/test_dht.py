@@ -15,10 +15,11 @@ import pytest
 
 from node.dht.memory import MemoryContacts, MemoryRecords
 from node.dht.service import OPERATION_S, Dht
+from node.dht.storage import Place
 from node.testing import World, lossy, simulate
 from protocol.identity import Credentials
 from protocol.messages import Contact
-from protocol.records import key_of
+from protocol.records import Record, key_of
 
 PORT = 7337
 HOUR_S = 3_600
@@ -371,6 +372,27 @@ def test_records_survive_the_restart_of_every_node_at_once() -> None:
         for number, book in enumerate(books):
             await (await swarm.start(f"n{number}", "n0" if number else None, records=book)).ready()
         assert await values(swarm.nodes["n2"], key_of("kept")) == [b"value"]
+
+    run(1, story)
+
+
+def test_closing_in_the_middle_of_a_save_loses_nothing() -> None:
+    class SlowDisk(MemoryRecords):
+        slow = True
+
+        async def save(self, records: list[Record], gone: list[Place]) -> None:
+            if self.slow:
+                await asyncio.sleep(60)
+            await super().save(records, gone)
+
+    async def story(swarm: Swarm) -> None:
+        disk = SlowDisk()
+        node = await swarm.start("node", records=disk)
+        await node.put(key_of("kept"), "", b"value", HOUR_S)
+        await asyncio.sleep(1)
+        disk.slow = False
+        await node.close()
+        assert [record.value for record in disk.saved.values()] == [b"value"]
 
     run(1, story)
 

@@ -218,7 +218,7 @@ def test_a_genome_that_is_not_what_was_promised_starts_nothing(crime: str) -> No
 
 @pytest.mark.parametrize(
     ("changed", "reason"),
-    [({"brain": "gemma"}, "no brain gemma here"), ({}, "")],
+    [({"brain": "gemma"}, "no brain gemma here"), ({"size": 10_000_000}, "10000000 bytes are no genome of scripted"), ({}, "")],
 )
 def test_offers_that_cannot_be_hosted_are_refused_with_the_reason(changed: dict[str, Any], reason: str) -> None:
     async def scenario(world: World, tasks: asyncio.TaskGroup) -> None:

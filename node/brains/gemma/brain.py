@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from node.brains.base import Ask, Brain, Capabilities, Choice, Genome, Progress, Proposal
-from node.brains.examples import bank_by_id
+from node.brains.examples import SHOTS, bank_by_id
 from node.brains.gemma.machine import available_memory, keep_compiled_code
 from node.brains.gemma.weights import default_cache_dir, locate
 from node.runtime import Runtime
@@ -46,7 +46,9 @@ class GemmaBrain(Brain):
 
     family = "gemma"
 
-    def __init__(self, runtime: Runtime, model: Path | None = None, *, cache_dir: Path | None = None, prefix_bytes: int = PREFIX_BYTES) -> None:
+    def __init__(
+        self, runtime: Runtime, model: Path | None = None, *, cache_dir: Path | None = None, prefix_bytes: int = PREFIX_BYTES
+    ) -> None:
         """`model`: a Gemma 3 `.gguf`; None: the packaged weights. Never fails: `load` says what is wrong."""
         self._runtime = runtime
         self._model = model
@@ -73,8 +75,8 @@ class GemmaBrain(Brain):
         for index, shape in enumerate(shapes):
             progress("compiling", index / len(shapes))
             engine.decoder.compile(*shape)
-        example = next(iter(bank_by_id().values()))
-        self.choose([Ask(Genome(self.name), example.question, example.choices)])
+        first, *others = bank_by_id().values()
+        self.choose([Ask(Genome(self.name), first.question, first.choices, examples=tuple(others[:SHOTS]))])
         engine.prefixes.clear()
         progress("ready", 1.0)
 
@@ -164,7 +166,7 @@ class _Engine:
         self._gguf = GGUF(path)
         try:
             config = read_config(self._gguf)
-            _check_memory(config, prefix_bytes)
+            _check_memory(config, instruct, prefix_bytes)
             self._build(config, instruct, cache_dir, prefix_bytes, progress)
         except UserError:
             self.close()
@@ -188,17 +190,17 @@ class _Engine:
         self._gguf.close()
 
 
-def memory_needed(config: Config, prefix_bytes: int = PREFIX_BYTES) -> int:
-    """Bytes that a loaded brain holds at most while it answers questions with choices; writing text adds `config.embedding_bytes`."""
-    return config.layer_bytes + prefix_bytes + OVERHEAD_BYTES
+def memory_needed(config: Config, instruct: bool, prefix_bytes: int = PREFIX_BYTES) -> int:
+    """Bytes that a loaded brain holds at most. A base model that writes text after all needs `config.embedding_bytes` more."""
+    return config.layer_bytes + prefix_bytes + OVERHEAD_BYTES + (config.embedding_bytes if instruct else 0)
 
 
-def _check_memory(config: Config, prefix_bytes: int) -> None:
-    free, need = available_memory(), memory_needed(config, prefix_bytes)
+def _check_memory(config: Config, instruct: bool, prefix_bytes: int) -> None:
+    free, need = available_memory(), memory_needed(config, instruct, prefix_bytes)
     if free is not None and free < need:
         raise NotAvailable(
-            f"This model needs {need / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free: close something, choose a smaller file with --model, "
-            "or use --brain tiny."
+            f"This model needs {need / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free: "
+            "close something, choose a smaller file with --model, or use --brain tiny."
         )
 
 

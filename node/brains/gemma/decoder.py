@@ -28,8 +28,9 @@ from jax import Array
 from numpy.typing import NDArray
 
 from node.brains.gemma.config import EMBEDDING, FINAL_NORM, Config
-from node.brains.gemma.gguf import GGUF, Floats
+from node.brains.gemma.gguf import GGUF
 from node.brains.gemma.layer import KeyValue, LayerWeights, Reach, reach, run_layer
+from node.brains.gemma.quants import Floats
 
 TOKENS: Final = (32, 64, 96, 128, 192, 256, 384, 512)
 """Row lengths a pass is padded to."""
@@ -182,7 +183,7 @@ class Decoder:
         return found
 
     def extend(self, pasts: Sequence[Past | None], texts: Sequence[Sequence[int]]) -> list[Past]:
-        """Read plain tokens into each past; pieces of at most `MAX_ROW` tokens, all texts side by side."""
+        """Read plain tokens into each past (None: none yet, then the text must not be empty); all texts side by side."""
         grown = list(pasts)
         for start in range(0, max(map(len, texts), default=0), MAX_ROW):
             busy = [index for index, text in enumerate(texts) if len(text) > start]

@@ -1,19 +1,20 @@
 """A reader for GGUF model files (versions 2 and 3), written for hostile and damaged input.
 
-Layout (ggml's `docs/gguf.md`): magic, version, tensor count, metadata count; the metadata; one descriptor per tensor; then, at the
-next multiple of `general.alignment`, the tensor data. The file is mapped, never read whole, and every length, count and offset
-is compared with the bytes that are really there before it is used, so a truncated or corrupt file raises `NotAvailable` with the
-remedy and cannot cause a large allocation.
+Layout (ggml's `docs/gguf.md`): magic, version, tensor count, metadata count; the metadata; one descriptor per tensor; then, at
+the next multiple of `general.alignment`, the tensor data. The file is mapped, never read whole, and every length, count and
+offset is compared with the bytes that are really there before it is used, so a truncated or corrupt file raises `NotAvailable`
+with the remedy and cannot cause a large allocation.
 
-Quantised types store weights in blocks with a scale of their own; `GGUF.read` turns them into float32 a slice at a time, so that
-loading never holds more than the result and a few megabytes, and `GGUF.read_rows` only the rows asked for.
+`GGUF.read` turns weights into float32 (`node.brains.gemma.quants`) a slice at a time, so that loading never holds more than the
+result and a few megabytes, and `GGUF.read_rows` only the rows asked for.
 """
 
 from __future__ import annotations
 
 import mmap
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -23,10 +24,8 @@ from typing import Any, Final, NoReturn, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from node.brains.gemma.quants import ENCODINGS, Encoding, Floats
 from protocol.errors import InvalidRequest, NotAvailable
-
-Bytes = NDArray[np.uint8]
-Floats = NDArray[np.float32]
 
 _MAX_DIMENSIONS: Final = 4
 _MAX_NAME_BYTES: Final = 65_535
@@ -48,82 +47,6 @@ _DTYPES: Final[Mapping[int, str]] = {
 }
 _SLICE_ELEMENTS: Final = 1 << 20
 """Elements dequantised at a time: 4 MB of float32, small enough to stay near the cache."""
-
-
-def _half(block: Bytes) -> Floats:
-    """Little-endian float16 in the last axis (2 bytes each) -> float32."""
-    return np.ascontiguousarray(block).view("<f2").astype(np.float32)
-
-
-def _nibbles(packed: Bytes) -> Bytes:
-    """Low halves of all bytes, then their high halves, along the last axis."""
-    return np.concatenate([packed & 15, packed >> 4], axis=-1)
-
-
-def _f32(block: Bytes) -> Floats:
-    return block.view("<f4")
-
-
-def _bf16(block: Bytes) -> Floats:
-    return (block.view("<u2").astype(np.uint32) << 16).view(np.float32)
-
-
-def _q8_0(block: Bytes) -> Floats:
-    return _half(block[:, :2]) * block[:, 2:].view(np.int8)
-
-
-def _q4_0(block: Bytes) -> Floats:
-    return _half(block[:, :2]) * (_nibbles(block[:, 2:]).view(np.int8) - np.int8(8))
-
-
-def _q5_0(block: Bytes) -> Floats:
-    fifth = np.unpackbits(block[:, 2:6], axis=1, bitorder="little") << 4
-    return _half(block[:, :2]) * ((_nibbles(block[:, 6:]) | fifth).view(np.int8) - np.int8(16))
-
-
-def _q4_k(block: Bytes) -> Floats:
-    """256 weights: two half scales, eight 6-bit scales and eight 6-bit minima packed in 12 bytes, 128 bytes of nibbles."""
-    packed = block[:, 4:16]
-    low, high, mixed = packed[:, 0:4], packed[:, 4:8], packed[:, 8:12]
-    scale = np.concatenate([low & 63, (mixed & 15) | (low >> 6) << 4], axis=1)
-    minimum = np.concatenate([high & 63, (mixed >> 4) | (high >> 6) << 4], axis=1)
-    quants = _nibbles(block[:, 16:].reshape(-1, 4, 32)).reshape(-1, 8, 32)
-    scaled = _half(block[:, 0:2]) * scale
-    offset = _half(block[:, 2:4]) * minimum
-    return scaled[..., None] * quants - offset[..., None]
-
-
-def _q6_k(block: Bytes) -> Floats:
-    """256 weights: 128 bytes of low nibbles, 64 bytes of upper bit pairs, sixteen int8 scales, one half scale."""
-    low = _nibbles(block[:, :128].reshape(-1, 2, 64))
-    pairs = block[:, 128:192].reshape(-1, 2, 32)
-    high = np.concatenate([(pairs >> shift) & 3 for shift in (0, 2, 4, 6)], axis=-1)
-    quants = ((low | high << 4).view(np.int8) - np.int8(32)).reshape(-1, 16, 16)
-    scale = _half(block[:, 208:210]) * block[:, 192:208].view(np.int8)
-    return scale[..., None] * quants
-
-
-@dataclass(frozen=True, slots=True)
-class Encoding:
-    """How one ggml tensor type stores weights: `elements` weights in `size` bytes."""
-
-    name: str
-    elements: int
-    size: int
-    decode: Callable[[Bytes], Floats]
-
-
-ENCODINGS: Final[Mapping[int, Encoding]] = {
-    0: Encoding("F32", 1, 4, _f32),
-    1: Encoding("F16", 1, 2, _half),
-    2: Encoding("Q4_0", 32, 18, _q4_0),
-    6: Encoding("Q5_0", 32, 22, _q5_0),
-    8: Encoding("Q8_0", 32, 34, _q8_0),
-    12: Encoding("Q4_K", 256, 144, _q4_k),
-    14: Encoding("Q6_K", 256, 210, _q6_k),
-    30: Encoding("BF16", 1, 2, _bf16),
-}
-"""By ggml type number. Block layouts: ggml's `ggml-common.h` and `ggml-quants.c`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,20 +108,18 @@ class _Cursor:
             return self.scalars(_SCALARS[kind])[0]
         if kind == _STRING:
             return self.text()
-        if kind == _ARRAY:
-            return self._array()
-        self.fail(f"unknown metadata type {kind}")
+        if kind != _ARRAY:
+            self.fail(f"unknown metadata type {kind}")
+        return self._array()
 
     def _array(self) -> Any:
         kind, count = self.scalars("IQ")
         if kind in _DTYPES:
             dtype = np.dtype(_DTYPES[kind])
             return np.frombuffer(self.data, dtype, count, self.claim(count * dtype.itemsize)).copy()
-        if kind == _STRING:
-            if count > (len(self.data) - self.at) // 8:
-                self.fail("a list is longer than the file")
-            return self._strings(count)
-        self.fail(f"unknown list type {kind}")
+        if kind != _STRING:
+            self.fail(f"unknown list type {kind}")
+        return self._strings(count)
 
     def _strings(self, count: int) -> list[bytes]:
         """`raw` in a loop of its own: a vocabulary has 262,144 entries."""
@@ -245,7 +166,7 @@ class GGUF:
         (version,) = cursor.scalars("I")
         if version not in (2, 3):
             raise NotAvailable(
-                f"The model file {self.path} has GGUF version {version}, and this program reads 2 and 3: convert it again with a current tool."
+                f"The model file {self.path} has GGUF version {version}, not 2 or 3: convert it again or choose another with --model."
             )
         tensor_count, metadata_count = cursor.scalars("QQ")
         self.metadata: dict[str, Any] = {}
@@ -312,7 +233,8 @@ class GGUF:
         return info.encoding.decode(picked.reshape(-1, info.encoding.size)).reshape(len(picked), info.shape[1])
 
     def close(self) -> None:
-        self._data.close()
+        with suppress(BufferError):  # somebody still looks at a tensor: the file is unmapped with the last view
+            self._data.close()
 
     def __enter__(self) -> Self:
         return self

@@ -115,7 +115,6 @@ def run_layer(
     x (B, T, D); positions (B, T), absolute; tree (B, T, T), true where a new token may look at another; past one pair per row
     (empty: there is no past), of which the first past_lengths (B,) slots count. Returns x, keys and values of the new tokens.
     """
-    rows, tokens, _ = x.shape
     q, k, v = _project(config, weights, x, positions, to)
     mask = tree & (positions[:, :, None] - positions[:, None, :] < to.window)
     keys, values = k, v

@@ -24,7 +24,8 @@ from collections.abc import Sequence
 from typing import ClassVar, Final
 
 from node.brains.base import Ask
-from node.brains.gemma.scoring import Problem, Tokens
+from node.brains.gemma.prefixes import Tokens
+from node.brains.gemma.scoring import Problem
 from node.brains.gemma.tokenizer import Tokenizer
 from protocol.errors import NotAvailable
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from typing import Any, Final
 
@@ -49,7 +50,7 @@ class Ending:
     max_tokens: int
 
 
-@jax.jit
+@partial(jax.jit)
 def _sample(hidden: Array, matrix: Array, temperatures: Array, key: Array) -> tuple[Array, Array]:
     """One token a row and its log-probability at temperature 1; hidden (B, D), matrix (V, D), temperatures (B,)."""
     logits = jnp.einsum("bd,vd->bv", hidden, matrix)
@@ -91,13 +92,16 @@ def _padded(part: Array, capacity: int) -> Array:
 class _Batch:
     """Some texts with a common cache (layers of (B, S, K, H)), padded to a power of two of rows."""
 
-    def __init__(self, decoder: Decoder, tokenizer: Tokenizer, texts: Sequence[Writing], ending: Ending, pasts: Sequence[Past], capacity: int) -> None:
+    def __init__(
+        self, decoder: Decoder, tokenizer: Tokenizer, texts: Sequence[Writing], ending: Ending, pasts: Sequence[Past], capacity: int
+    ) -> None:
         self._decoder, self._tokenizer, self._texts, self._ending = decoder, tokenizer, texts, ending
         self._rows = 1 << (len(texts) - 1).bit_length()
         padded = [*pasts, *[pasts[0]] * (self._rows - len(pasts))]
         self._positions = np.array([past.length for past in padded], np.int32)
         self._keys, self._values = (
-            [jnp.stack([_padded(past.layers[layer][part], capacity) for past in padded]) for layer in range(decoder.config.layers)] for part in (0, 1)
+            [jnp.stack([_padded(past.layers[layer][part], capacity) for past in padded]) for layer in range(decoder.config.layers)]
+            for part in (0, 1)
         )
 
     def run(self, key: Array) -> None:
@@ -120,7 +124,9 @@ class _Batch:
         decoder = self._decoder
         x: Any = decoder.embed(tokens[:, None])
         for layer, (weights, to) in enumerate(decoder.weights):
-            x, self._keys[layer], self._values[layer] = step_layer(decoder.config, weights, to, x, self._positions, self._keys[layer], self._values[layer])
+            x, self._keys[layer], self._values[layer] = step_layer(
+                decoder.config, weights, to, x, self._positions, self._keys[layer], self._values[layer]
+            )
         self._positions = self._positions + 1
         return x
 
@@ -130,7 +136,7 @@ class _Batch:
         if token in self._ending.tokens:
             text.done = True
             return
-        text.text = self._tokenizer.decode([token for token in text.tokens])
+        text.text = self._tokenizer.decode(text.tokens)
         cuts = [at for string in self._ending.strings if (at := text.text.find(string)) >= 0]
         if cuts:
             text.text = text.text[: min(cuts)]

@@ -10,7 +10,6 @@ forge a turn. `Tokenizer.start_of_turn` and `end_of_turn` are the ids that a pro
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -112,7 +111,8 @@ class Tokenizer:
         self.end_of_turn = markers.get(_TURN_MARKERS[1])
 
     def encode(self, text: str) -> list[int]:
-        ids: list[int] = self._processor.EncodeAsIds(text)
+        """The tokens of `text`; halves of surrogate pairs, which no UTF-8 has, become question marks."""
+        ids: list[int] = self._processor.EncodeAsIds(text.encode("utf-8", "replace").decode("utf-8"))
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:

