@@ -71,7 +71,7 @@ class Demo:
         self._agents = agents
         self._daemons: dict[str, ChildDaemon] = {}
         self._last = ("", "")
-        """(node, receipt id) of the last answer."""
+        """(node, receipt id) of the last answer, or of an abstention where nothing was answered: it has a receipt too."""
         self._step = 0
 
     def start(self, brain: str) -> None:
@@ -253,7 +253,7 @@ class Demo:
         with self._out.status("the council votes"):
             answer = self._daemons[node].client.post("/v1/consensus", ConsensusAnswer, request, timeout_s=70.0)
         self._out.print(render_answer(answer))
-        if answer.status == "answered":
+        if answer.status == "answered" or not self._last[1]:
             self._last = (node, answer.id)
 
     def _name(self, node_id: str) -> str:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from node.brains.base import Ask, Brain, Capabilities, Choice, Genome, Progress, Proposal
 from node.brains.examples import SHOTS, bank_by_id
-from node.brains.gemma.machine import available_memory, keep_compiled_code
+from node.brains.gemma.machine import available_memory, prepare_jax
 from node.brains.gemma.weights import default_cache_dir, locate
 from node.runtime import Runtime
 from protocol.errors import LocalError, NotAvailable, UserError
@@ -77,7 +77,7 @@ class GemmaBrain(Brain):
             engine.decoder.compile(*shape)
         first, *others = bank_by_id().values()
         self.choose([Ask(Genome(self.name), first.question, first.choices, examples=tuple(others[:SHOTS]))])
-        engine.prefixes.clear()
+        self.forget()
         progress("ready", 1.0)
 
     def choose(self, asks: Sequence[Ask]) -> list[Choice]:
@@ -140,6 +140,11 @@ class GemmaBrain(Brain):
         boldness = round(rng.uniform(0.8, 1.2), 3)
         return Genome(self.name, settings={"persona": rng.choice(PERSONAS), "temperature": boldness, "examples": held})
 
+    def forget(self) -> None:
+        """Drop all computed prefixes and priors: the next question of each agent is as slow as its first."""
+        self._ready().prefixes.clear()
+        self._priors.clear()
+
     def close(self) -> None:
         self._priors.clear()
         if self._engine is not None:
@@ -174,7 +179,7 @@ class _Engine:
 
     def _build(self, config: Config, instruct: bool, cache_dir: Path, prefix_bytes: int, progress: Progress) -> None:
         progress("starting jax", 0.0)
-        keep_compiled_code(cache_dir)
+        prepare_jax(cache_dir)
         from node.brains.gemma.decoder import Decoder
         from node.brains.gemma.prefixes import Prefixes
         from node.brains.gemma.prompts import FewShot, Turns

@@ -34,7 +34,7 @@ from node.brains.gemma.quants import Floats
 
 TOKENS: Final = (32, 64, 96, 128, 192, 256, 384, 512)
 """Row lengths a pass is padded to."""
-CAPACITIES: Final = (256, 384, 512, 1024, 2048, 4096)
+CAPACITIES: Final = (256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)
 """Slots of a past."""
 MAX_ROW: Final = TOKENS[-1]
 MAX_PAST: Final = CAPACITIES[-1]
@@ -136,6 +136,10 @@ class Decoder:
             down=load("ffn_down"),
             post_feed_forward_norm=load("post_ffw_norm"),
         )
+
+    def past_bytes(self, length: int) -> int:
+        """What a past of `length` tokens takes."""
+        return _bucket(length, CAPACITIES) * self.config.kv_bytes
 
     # ---- embeddings
 

@@ -37,10 +37,13 @@ def _processor() -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
-def keep_compiled_code(cache_dir: Path) -> None:
-    """Let JAX keep what it compiles on disk, so that a second start compiles nothing. Without a writable cache it just compiles."""
+def prepare_jax(cache_dir: Path) -> None:
+    """Let JAX compute on the CPU, unless `JAX_PLATFORMS` says otherwise, and keep what it compiles on disk, so that a second start
+    compiles nothing. Without a writable cache it just compiles. Call it before JAX is used."""
     import jax
 
+    if "JAX_PLATFORMS" not in os.environ:
+        jax.config.update("jax_platforms", "cpu")
     folder = cache_dir / "gemma" / "compiled" / _processor()
     with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)

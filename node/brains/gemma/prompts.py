@@ -39,6 +39,8 @@ PERSONAS: Final = (
     "You are an expert who explains things to beginners.",
     "You are literal: you answer what is asked and nothing else.",
 )
+_PERSONA: Final = 500
+"""Characters of a persona that are used: genomes come from other nodes."""
 _BLANKS: Final = ("N/A", "", "[MASK]")
 _QUOTES: Final = (re.compile(r'"(.+)"', re.DOTALL), re.compile("“(.+)”", re.DOTALL), re.compile("«(.+)»", re.DOTALL))
 _PARAGRAPH: Final = re.compile(r"[^\n]*\S[^\n]*")
@@ -162,4 +164,4 @@ class Turns(Prompts):
     @staticmethod
     def _system(ask: Ask) -> str:
         persona = ask.genome.settings.get("persona")
-        return "\n".join(part for part in (persona if isinstance(persona, str) else "", ask.system) if part)
+        return "\n".join(part for part in (persona[:_PERSONA] if isinstance(persona, str) else "", ask.system) if part)

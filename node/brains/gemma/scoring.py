@@ -15,9 +15,8 @@ problem is scored with the end-of-answer token behind it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Final
 
 import numpy as np
@@ -29,7 +28,8 @@ from protocol.errors import InvalidRequest
 
 Scores = NDArray[np.float64]
 
-_PREFIXES_AT_ONCE: Final = 16
+_PAST_BYTES: Final = 256 << 20
+"""Keys and values worked on at once; a larger call is answered in parts."""
 _PACKED_ROW: Final = 256
 """Questions to one agent are packed into rows of up to this many tokens; longer rows spend more on attention than they save."""
 
@@ -47,6 +47,11 @@ class Problem:
         """The token sequences to score."""
         clash = any(a == b[: len(a)] for i, a in enumerate(self.answers) for j, b in enumerate(self.answers) if i != j)
         return tuple((*answer, self.end) for answer in self.answers) if clash else self.answers
+
+    @property
+    def size(self) -> int:
+        """Tokens of a row that holds the question and all answers."""
+        return len(self.question) + sum(len(ending) - 1 for ending in self.endings())
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,16 +107,30 @@ def score(decoder: Decoder, prefixes: Prefixes, problems: Sequence[Problem]) -> 
     for problem in problems:
         _check_length(problem)
     found: list[Scores] = [np.zeros(0)] * len(problems)
-    by_prefix: dict[Tokens, list[int]] = {}
-    for index, problem in enumerate(problems):
-        by_prefix.setdefault(problem.prefix, []).append(index)
-    waiting = iter(by_prefix.items())
-    while group := dict(islice(waiting, _PREFIXES_AT_ONCE)):
+    for group in _groups(decoder, problems):
         pasts = prefixes.get(group)
         trees = [tree for prefix, indices in group.items() for tree in _plant(decoder, pasts[prefix], problems, indices)]
         for index, totals in _sum(decoder, trees, problems).items():
             found[index] = totals - np.logaddexp.reduce(totals)
     return found
+
+
+def _groups(decoder: Decoder, problems: Sequence[Problem]) -> Iterator[dict[Tokens, list[int]]]:
+    """Indices of problems by prefix, in groups whose pasts fit `_PAST_BYTES`, or one problem where it alone does not."""
+    group: dict[Tokens, list[int]] = {}
+    used = 0
+    for index in sorted(range(len(problems)), key=lambda index: problems[index].prefix):
+        problem = problems[index]
+        need = decoder.past_bytes(len(problem.prefix)) if problem.prefix not in group else 0
+        if problem.size > MAX_ROW:
+            need += decoder.past_bytes(len(problem.prefix) + len(problem.question))
+        if group and used + need > _PAST_BYTES:
+            yield group
+            group, used = {}, 0
+        group.setdefault(problem.prefix, []).append(index)
+        used += need
+    if group:
+        yield group
 
 
 def _check_length(problem: Problem) -> None:
@@ -130,8 +149,7 @@ def _plant(decoder: Decoder, past: Past, problems: Sequence[Problem], indices: S
     packed: list[_Tree] = []
     alone: list[_Tree] = []
     for index in sorted(indices, key=lambda index: -len(problems[index].question)):
-        question, endings = problems[index].question, list(enumerate(problems[index].endings()))
-        size = len(question) + sum(len(ending) - 1 for _, ending in endings)
+        question, endings, size = problems[index].question, list(enumerate(problems[index].endings())), problems[index].size
         if size > MAX_ROW:
             alone += _split(decoder, past, index, question, endings)
             continue

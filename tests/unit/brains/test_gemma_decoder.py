@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from node.brains.gemma import scoring
 from node.brains.gemma.config import read_config
 from node.brains.gemma.decoder import Decoder, Row
 from node.brains.gemma.gguf import GGUF
@@ -38,14 +38,14 @@ def logits(decoder: Decoder, hidden: NDArray[np.float32]) -> NDArray[np.float64]
 
 def brute_force(problem: Problem, endings: tuple[tuple[int, ...], ...] | None = None) -> NDArray[np.float64]:
     """Each answer run alone, every token normalised over the whole vocabulary."""
-    totals = []
+    totals: list[float] = []
     for ending in endings or problem.answers:
         tokens = (*problem.prefix, *problem.question, *ending)
         found = reference_logits(SHAPE, tokens)
         logprobs = found - np.logaddexp.reduce(found, axis=1, keepdims=True)
         start = len(tokens) - len(ending)
         totals.append(sum(logprobs[start - 1 + index, token] for index, token in enumerate(ending)))
-    return np.array(totals) - np.logaddexp.reduce(totals)
+    return np.asarray(np.array(totals) - np.logaddexp.reduce(totals), np.float64)
 
 
 def test_logits_equal_the_reference_beyond_the_window(decoder: Decoder) -> None:
@@ -136,7 +136,7 @@ def test_more_choices_than_fit_one_row_are_scored_alike(decoder: Decoder) -> Non
 
 
 def test_a_question_beyond_the_context_is_refused(decoder: Decoder) -> None:
-    with pytest.raises(InvalidRequest, match="5003 tokens long.*shorten"):
+    with pytest.raises(InvalidRequest, match=r"5003 tokens long.*shorten"):
         score(decoder, Prefixes(decoder, 1 << 20), [Problem(text(3), text(5000), ANSWERS["one token each"], end=6)])
 
 
@@ -149,3 +149,11 @@ def test_prefixes_are_kept_within_their_bytes_and_the_stalest_goes(decoder: Deco
     prefixes.get([third])
     assert prefixes.get([first])[first] is kept[first]
     assert prefixes.get([second])[second] is not kept[second]
+
+
+def test_a_call_too_large_for_memory_is_answered_in_parts(decoder: Decoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    problems = [Problem(text(9), text(6), ANSWERS["several tokens"], end=6) for _ in range(5)]
+    whole = score(decoder, Prefixes(decoder, 0), problems)
+    monkeypatch.setattr(scoring, "_PAST_BYTES", 2 * decoder.past_bytes(9))
+    for found, expected in zip(score(decoder, Prefixes(decoder, 0), problems), whole, strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-4)

@@ -18,7 +18,7 @@ EXAMPLES = (Example("taste", "Is soup good?", ("good", "bad"), "good"), Example(
 ASK = Ask(Genome("gemma:tiny", settings={"persona": "Be brief."}), "Is tea good?", ("good", "bad"), system="Be kind.", examples=EXAMPLES)
 
 
-@given(st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters="▁"), max_size=40))
+@given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="▁"), max_size=40))
 def test_text_survives_the_tokenizer(text: str) -> None:
     assert TOKENIZER.decode(TOKENIZER.encode(text)) == text
 

@@ -86,7 +86,7 @@ def test_a_damaged_part_is_refused_and_leaves_nothing_behind(package: list[Path]
 
 def test_a_missing_part_is_named(package: list[Path], tmp_path: Path) -> None:
     package[3].unlink()
-    with pytest.raises(NotAvailable, match="lack the part model.part3"):
+    with pytest.raises(NotAvailable, match=r"lack the part model\.part3"):
         locate(None, tmp_path / "cache", silent)
 
 

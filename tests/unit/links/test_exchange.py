@@ -189,7 +189,8 @@ def test_two_nodes_that_dial_each_other_at_once_stay_linked() -> None:
         for exchange in party.exchanges.values():
             exchange.on(Probe, here)
         a, b = party.exchanges["a"], party.exchanges["b"]
-        assert await asyncio.gather(a.request(party.ids["b"], Probe(), 5), b.request(party.ids["a"], Probe(), 5)) == [Done(), Done()]
+        answers = await asyncio.gather(a.request(party.ids["b"], Probe(), 5), b.request(party.ids["a"], Probe(), 5))
+        assert list(answers) == [Done(), Done()]
         assert party.watchers["a"].up == [party.ids["b"]]
         assert party.watchers["a"].down == []
         await a.close("over")
