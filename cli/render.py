@@ -6,7 +6,7 @@ Text that came from elsewhere is never read as markup.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import structs
 from rich.console import Group, RenderableType
@@ -22,11 +22,11 @@ VECTOR_SHOWN = 4
 Value = str | float | bool | list[float] | None
 
 
-def render_answer(answer: ConsensusAnswer) -> RenderableType:
-    """A table of votes, then the answer, agreement, confidence with its basis, dissent, who is missing, the receipt."""
+def render_answer(answer: ConsensusAnswer, names: Mapping[str, str] | None = None) -> RenderableType:
+    """A table of votes (`names`: node id -> what people call it), then the answer, agreement, confidence with its basis, dissent, who is missing, the receipt."""
     lines: list[RenderableType] = []
     if answer.votes:
-        lines += [_votes(answer.votes, show_value(answer.answer) if answer.status == "answered" else None), Text()]
+        lines += [_votes(answer.votes, show_value(answer.answer) if answer.status == "answered" else None, names or {}), Text()]
     lines.append(_facts(_answer_rows(answer)))
     return Group(*lines)
 
@@ -190,13 +190,14 @@ def _missing(missing: Sequence[Missing]) -> str:
     return "; ".join(f"{', '.join(agents)}: {reason}" for reason, agents in by_reason.items())
 
 
-def _votes(votes: Sequence[VoteInfo], chosen: str | None) -> RenderableType:
+def _votes(votes: Sequence[VoteInfo], chosen: str | None, names: Mapping[str, str]) -> RenderableType:
     rows: list[list[str | Text]] = []
-    for vote in votes:
+    for vote in sorted(votes, key=lambda vote: (names.get(vote.node_id, vote.node_id), vote.brain)):
         said = show_value(vote.answer)
         style = "dim" if vote.answer is None else "green" if said == chosen else "red" if chosen is not None else ""
         probability = "" if vote.probability is None else f"{vote.probability:.2f}"
-        rows.append([short(vote.agent_id), short(vote.node_id), vote.brain, Text(said, style), probability, f"{vote.ms:.0f}"])
+        node = names.get(vote.node_id) or short(vote.node_id)
+        rows.append([short(vote.agent_id), node, vote.brain, Text(said, style), probability, f"{vote.ms:.0f}"])
     return table(["agent", "node", "brain", "answer", "p", "ms"], rows, right={4, 5})
 
 

@@ -252,15 +252,15 @@ class Demo:
         request = ConsensusRequest(question=question, choices=list(choices) or None, deadline_s=60.0)
         with self._out.status("the council votes"):
             answer = self._daemons[node].client.post("/v1/consensus", ConsensusAnswer, request, timeout_s=70.0)
-        self._out.print(render_answer(answer))
+        self._out.print(render_answer(answer, self._names()))
         if answer.status == "answered" or not self._last[1]:
             self._last = (node, answer.id)
 
+    def _names(self) -> dict[str, str]:
+        return {daemon.ready.node_id: name for name, daemon in self._daemons.items() if daemon.ready is not None}
+
     def _name(self, node_id: str) -> str:
-        for name, daemon in self._daemons.items():
-            if daemon.ready is not None and daemon.ready.node_id == node_id:
-                return name
-        return node_id[:8]
+        return self._names().get(node_id, node_id[:8])
 
     def _head(self, text: str) -> None:
         self._step += 1
