@@ -23,7 +23,10 @@ Value = str | float | bool | list[float] | None
 
 
 def render_answer(answer: ConsensusAnswer, names: Mapping[str, str] | None = None) -> RenderableType:
-    """A table of votes (`names`: node id -> what people call it), then the answer, agreement, confidence with its basis, dissent, who is missing, the receipt."""
+    """A table of votes, then the answer, agreement, confidence with its basis, dissent, who is missing, the receipt.
+
+    `names`: node id -> what people call the node.
+    """
     lines: list[RenderableType] = []
     if answer.votes:
         lines += [_votes(answer.votes, show_value(answer.answer) if answer.status == "answered" else None, names or {}), Text()]

@@ -31,9 +31,9 @@ class NotedDaemon:
         on_notice: Callable[[str], None],
     ) -> int:
         self.configs.append(config)
-        on_notice("a sentence for people")
         if self.failure is not None:
             raise self.failure
+        on_notice("a sentence for people")
         for stage, fraction in (("reading weights", 0.0), ("reading weights", 0.5), ("warming up", 1.0)):
             on_progress("gemma", stage, fraction)
         on_ready(Ready("ready", NODE, "127.0.0.1:7337", "http://127.0.0.1:8337"))
