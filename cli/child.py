@@ -5,7 +5,7 @@ from __future__ import annotations
 import select
 import signal
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from cli.client import Client
@@ -14,8 +14,6 @@ from cli.target import DaemonUnreachable, read_api_file
 from protocol.api import NodeInfo, Ready
 from protocol.errors import NotAvailable, UserError
 
-TICK_S = 0.2
-"""How often `on_tick` is called while a daemon starts."""
 STOP_S = 5.0
 LOG_TAIL = 4_000
 
@@ -42,16 +40,26 @@ class ChildDaemon:
             raise NotAvailable("The daemon is not ready yet.")
         return self.ready.address
 
-    def wait_ready(self, on_tick: Callable[[NodeInfo], None] | None = None, timeout_s: float = START_S) -> Ready:
+    def wait_ready(self, timeout_s: float = START_S) -> Ready:
         """Wait for the ready line. Raises `UserError` with the daemon's last words when it fails or takes too long."""
+        ready = self.poll_ready(timeout_s)
+        if ready is None:
+            raise NotAvailable(f"A daemon was not ready after {timeout_s:.0f} s: {self.log_tail()}")
+        return ready
+
+    def poll_ready(self, timeout_s: float) -> Ready | None:
+        """The ready line, if it comes within `timeout_s` seconds. Raises `UserError` when the daemon ended instead."""
         assert self.process.stdout is not None, "started with a pipe"
-        for _ in range(max(1, int(timeout_s / TICK_S))):
-            if select.select([self.process.stdout], [], [], TICK_S)[0]:
-                self.ready = self._starting.ready()
-                return self.ready
-            if on_tick is not None:
-                self._tick(on_tick)
-        raise NotAvailable(f"A daemon was not ready after {timeout_s:.0f} s: {self.log_tail()}")
+        if self.ready is None and select.select([self.process.stdout], [], [], timeout_s)[0]:
+            self.ready = self._starting.ready()
+        return self.ready
+
+    def look(self) -> NodeInfo | None:
+        """What the node says of itself while it starts; None while its API is not up."""
+        try:
+            return self.client.get("/v1/node", NodeInfo)
+        except (DaemonUnreachable, UserError):
+            return None
 
     def log_tail(self) -> str:
         return (self.data_dir / LOG).read_bytes()[-LOG_TAIL:].decode(errors="replace")
@@ -70,9 +78,3 @@ class ChildDaemon:
         except subprocess.TimeoutExpired:
             self.kill()
             return self.process.returncode
-
-    def _tick(self, on_tick: Callable[[NodeInfo], None]) -> None:
-        try:
-            on_tick(self.client.get("/v1/node", NodeInfo))
-        except (DaemonUnreachable, UserError):
-            return  # not up yet: the next tick tries again

@@ -22,6 +22,8 @@ app = typer.Typer(add_completion=False)
 NAMES = ("alder", "birch", "cedar")
 GEMMA_BYTES = 2_200_000_000
 """Free memory that one daemon with Gemma takes, with room to breathe."""
+PICTURE_WIDTH = 118
+TICK_S = 0.2
 BIRTH_S = 30.0
 ANNOUNCED_S = 30.0
 CALIBRATED_S = 180.0
@@ -43,11 +45,14 @@ AFTER_THE_CRASH = ("birch", 'Is this movie review positive or negative? "I laugh
 def demo(
     brain: Annotated[str, typer.Option(help="gemma, or tiny for machines without memory or weights.")] = "gemma",
     agents: Annotated[int, typer.Option(min=1, max=16, help="Gemma agents on each daemon.")] = 3,
+    picture: Annotated[Path | None, typer.Option(help="Also save what was printed as an SVG picture.")] = None,
 ) -> int:
     """Start three daemons here, ask them, watch a birth, verify a receipt, kill one, ask again."""
+    from rich.console import Console
+
     from cli.target import console
 
-    out = console()
+    out = console() if picture is None else Console(highlight=False, record=True, width=PICTURE_WIDTH)
     with tempfile.TemporaryDirectory(prefix="moot-demo-") as scratch, ExitStack() as stack:
         show = Demo(out, Path(scratch), stack, agents)
         show.start(brain)
@@ -58,6 +63,8 @@ def demo(
         show.verify()
         show.crash()
         show.end()
+    if picture is not None:
+        out.save_svg(str(picture), title="make demo")
     return 0
 
 
@@ -201,24 +208,29 @@ class Demo:
         """One progress bar a daemon: weights joined, loaded, compiled."""
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+        from cli.daemons import START_S
+
         shown: set[str] = set()
         columns = (TextColumn("{task.fields[node]:>6}"), BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
         with Progress(*columns, console=self._out) as progress:
-            for name, daemon in daemons.items():
-                task = progress.add_task("starting", total=1.0, node=name)
-
-                def tick(node: Any, task: Any = task) -> None:
-                    slowest = min(node.brains, key=lambda brain: brain.progress, default=None)
-                    if slowest is not None:
-                        progress.update(task, completed=slowest.progress, description=f"{slowest.name}: {slowest.detail or slowest.state}")
-                    shown.update(node.notices)
-
-                ready = daemon.wait_ready(tick)
-                progress.update(task, completed=1.0, description=f"ready at {ready.address}, API {ready.api}")
-        from protocol.api import NodeInfo
-
-        for daemon in daemons.values():
-            shown.update(daemon.client.get("/v1/node", NodeInfo).notices)
+            bars = {name: progress.add_task("starting", total=1.0, node=name) for name in daemons}
+            waiting = dict(daemons)
+            for _ in range(int(START_S / TICK_S)):
+                for name, daemon in list(waiting.items()):
+                    ready = daemon.poll_ready(TICK_S / len(daemons))
+                    node = daemon.look()
+                    shown.update(node.notices if node is not None else ())
+                    if ready is not None:
+                        progress.update(bars[name], completed=1.0, description=f"ready at {ready.address}, API {ready.api}")
+                        progress.stop_task(bars[name])
+                        del waiting[name]
+                    elif node is not None and node.brains:
+                        brain = min(node.brains, key=lambda brain: brain.progress)
+                        progress.update(bars[name], completed=brain.progress, description=f"{brain.name}: {brain.detail or brain.state}")
+                if not waiting:
+                    break
+        for name, daemon in waiting.items():
+            raise NotAvailable(f"{name} was not ready after {START_S:.0f} s: {daemon.log_tail()}")
         for notice in sorted(shown):
             self._out.print(f"[yellow]note[/]  {notice}")
 

@@ -71,7 +71,11 @@ class GemmaBrain(Brain):
     def _warm_up(self, progress: Progress) -> None:
         """Compile the shapes of everyday questions and answer one, so that the first real question waits for neither."""
         engine = self._ready()
-        shapes = [(1, 192, 0), (2, 192, 0), *((rows, 32, 256) for rows in _WARM_ROWS), *((rows, 96, 256) for rows in _WARM_ROWS[:3])]
+        shapes = [
+            *((rows, tokens, 0) for rows in _WARM_ROWS[:2] for tokens in (160, 192)),
+            *((rows, 32, 256) for rows in _WARM_ROWS),
+            *((rows, 64, 256) for rows in _WARM_ROWS),
+        ]
         for index, shape in enumerate(shapes):
             progress("compiling", index / len(shapes))
             engine.decoder.compile(*shape)

@@ -32,7 +32,7 @@ from node.brains.gemma.gguf import GGUF
 from node.brains.gemma.layer import KeyValue, LayerWeights, Reach, reach, run_layer
 from node.brains.gemma.quants import Floats
 
-TOKENS: Final = (32, 64, 96, 128, 192, 256, 384, 512)
+TOKENS: Final = (32, 64, 96, 128, 160, 192, 256, 384, 512)
 """Row lengths a pass is padded to."""
 CAPACITIES: Final = (256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)
 """Slots of a past."""

@@ -6,8 +6,8 @@ this cheap without changing the result:
 
 - The first tokens of all answers share one context, so the full normaliser over the vocabulary cancels between them; it is
   computed only where a second or later token is scored.
-- Question and answers are one tree: the answers' tokens follow the question in one row, each blind to the other answers, and
-  questions to the same agent share a row on top of the agent's cached prefix.
+- Questions and answers are one trie: the answers' tokens follow the question in one row, each blind to the other answers, and
+  questions to the same agent share a row, and their common words, on top of the agent's cached prefix.
 
 Where one answer's tokens begin another's ("not", "not spam"), the shorter would win by construction; then every answer of the
 problem is scored with the end-of-answer token behind it.
@@ -16,7 +16,7 @@ problem is scored with the end-of-answer token behind it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -50,7 +50,7 @@ class Problem:
 
     @property
     def size(self) -> int:
-        """Tokens of a row that holds the question and all answers."""
+        """Tokens of a row that holds the question and all answers, at most."""
         return len(self.question) + sum(len(ending) - 1 for ending in self.endings())
 
 
@@ -65,38 +65,56 @@ class _Read:
     normalised: bool
 
 
-@dataclass(slots=True)
-class _Tree:
-    """A row under construction: a question's last part and some answers, or several such groups."""
+class _Trie:
+    """A row under construction. Every token hangs on the token before it, and equal beginnings are held once: the answers of a question
+    hang on its last token, and questions in the same words share those."""
 
-    past: Past
-    tokens: list[int] = field(default_factory=list)
-    depths: list[int] = field(default_factory=list)
-    spans: list[tuple[int, int, int, int]] = field(default_factory=list)
-    """(start, stop, question start, question stop): the tokens of a span see it causally and their question wholly."""
-    reads: list[_Read] = field(default_factory=list)
+    def __init__(self, past: Past) -> None:
+        self._past = past
+        self._children: dict[tuple[int, int], int] = {}
+        self._parents: list[int] = []
+        self._depths: list[int] = []
+        self._tokens: list[int] = []
+        self.reads: list[_Read] = []
+
+    def __len__(self) -> int:
+        return len(self._tokens)
+
+    def shared(self, tokens: Tokens) -> int:
+        """How many of the first tokens are here already."""
+        at = -1
+        for count, token in enumerate(tokens):
+            if (at, token) not in self._children:
+                return count
+            at = self._children[at, token]
+        return len(tokens)
 
     def add(self, problem: int, question: Tokens, endings: Iterable[tuple[int, Tokens]]) -> None:
-        start = len(self.tokens)
-        stop = start + len(question)
-        self.tokens += question
-        self.depths += range(len(question))
-        self.spans.append((start, stop, start, start))
+        last = self._grow(-1, question)[-1]
         for answer, ending in endings:
-            fed = ending[:-1]
-            at = len(self.tokens)
-            self.reads.append(_Read(problem, answer, stop - 1, ending[0], normalised=False))
-            self.reads += [_Read(problem, answer, at + i, token, normalised=True) for i, token in enumerate(ending[1:])]
-            self.tokens += fed
-            self.depths += range(len(question), len(question) + len(fed))
-            self.spans.append((at, at + len(fed), start, stop))
+            self.reads.append(_Read(problem, answer, last, ending[0], normalised=False))
+            for at, token in zip(self._grow(last, ending[:-1]), ending[1:], strict=True):
+                self.reads.append(_Read(problem, answer, at, token, normalised=True))
+
+    def _grow(self, at: int, tokens: Tokens) -> list[int]:
+        """The places of `tokens` along a path from place `at` (-1: the end of the past)."""
+        path = []
+        for token in tokens:
+            below = self._children.setdefault((at, token), len(self._tokens))
+            if below == len(self._tokens):
+                self._parents.append(at)
+                self._depths.append(self._depths[at] + 1 if at >= 0 else 0)
+                self._tokens.append(token)
+            at = below
+            path.append(at)
+        return path
 
     def row(self) -> Row:
-        tree = np.zeros((len(self.tokens), len(self.tokens)), np.bool_)
-        for start, stop, question_start, question_stop in self.spans:
-            tree[start:stop, question_start:question_stop] = True
-            tree[start:stop, start:stop] = np.tri(stop - start, dtype=np.bool_)
-        return Row(self.past, self.tokens, self.depths, tree)
+        tree = np.eye(len(self._tokens), dtype=np.bool_)
+        for index, parent in enumerate(self._parents):
+            if parent >= 0:
+                tree[index] |= tree[parent]
+        return Row(self._past, self._tokens, self._depths, tree)
 
 
 def score(decoder: Decoder, prefixes: Prefixes, problems: Sequence[Problem]) -> list[Scores]:
@@ -109,8 +127,8 @@ def score(decoder: Decoder, prefixes: Prefixes, problems: Sequence[Problem]) -> 
     found: list[Scores] = [np.zeros(0)] * len(problems)
     for group in _groups(decoder, problems):
         pasts = prefixes.get(group)
-        trees = [tree for prefix, indices in group.items() for tree in _plant(decoder, pasts[prefix], problems, indices)]
-        for index, totals in _sum(decoder, trees, problems).items():
+        tries = [trie for prefix, indices in group.items() for trie in _plant(decoder, pasts[prefix], problems, indices)]
+        for index, totals in _sum(decoder, tries, problems).items():
             found[index] = totals - np.logaddexp.reduce(totals)
     return found
 
@@ -144,46 +162,43 @@ def _check_length(problem: Problem) -> None:
         )
 
 
-def _plant(decoder: Decoder, past: Past, problems: Sequence[Problem], indices: Sequence[int]) -> list[_Tree]:
+def _plant(decoder: Decoder, past: Past, problems: Sequence[Problem], indices: Sequence[int]) -> list[_Trie]:
     """Rows that together hold the problems `indices`, which share `past`."""
-    packed: list[_Tree] = []
-    alone: list[_Tree] = []
-    for index in sorted(indices, key=lambda index: -len(problems[index].question)):
-        question, endings, size = problems[index].question, list(enumerate(problems[index].endings())), problems[index].size
-        if size > MAX_ROW:
-            alone += _split(decoder, past, index, question, endings)
-            continue
-        tree = next((tree for tree in packed if len(tree.tokens) + size <= _PACKED_ROW), None)
-        if tree is None:
-            tree = _Tree(past)
-            packed.append(tree)
-        tree.add(index, question, endings)
-    return packed + alone
+    tries: list[_Trie] = []
+    alone: list[_Trie] = []
+    for index in sorted(indices, key=lambda index: problems[index].question):  # so that like questions meet in a row
+        problem = problems[index]
+        if problem.size > MAX_ROW:
+            alone += _split(decoder, past, index, problem)
+        else:
+            _with_room(tries, past, problem.question, problem.size, _PACKED_ROW).add(index, problem.question, enumerate(problem.endings()))
+    return tries + alone
 
 
-def _split(decoder: Decoder, past: Past, index: int, question: Tokens, endings: list[tuple[int, Tokens]]) -> list[_Tree]:
+def _split(decoder: Decoder, past: Past, index: int, problem: Problem) -> list[_Trie]:
     """A problem too long for one row: its question joins the past for once, its answers fill as many rows as they need."""
-    [past] = decoder.extend([past], [question[:-1]])
-    trees: list[_Tree] = []
-    part: list[tuple[int, Tokens]] = []
-    room = MAX_ROW - 1
-    for answer, ending in endings:
-        if len(ending) - 1 > room:
-            trees.append(_Tree(past))
-            trees[-1].add(index, question[-1:], part)
-            part, room = [], MAX_ROW - 1
-        part.append((answer, ending))
-        room -= len(ending) - 1
-    trees.append(_Tree(past))
-    trees[-1].add(index, question[-1:], part)
-    return trees
+    [past] = decoder.extend([past], [problem.question[:-1]])
+    last = problem.question[-1:]
+    tries: list[_Trie] = []
+    for answer, ending in enumerate(problem.endings()):
+        _with_room(tries, past, last, len(ending), MAX_ROW).add(index, last, [(answer, ending)])
+    return tries
 
 
-def _sum(decoder: Decoder, trees: Sequence[_Tree], problems: Sequence[Problem]) -> dict[int, Scores]:
+def _with_room(tries: list[_Trie], past: Past, question: Tokens, size: int, limit: int) -> _Trie:
+    """The first row that stays within `limit` tokens with `size` more, less what it shares with `question`; else a new one."""
+    for trie in tries:
+        if len(trie) + size - trie.shared(question) <= limit:
+            return trie
+    tries.append(_Trie(past))
+    return tries[-1]
+
+
+def _sum(decoder: Decoder, tries: Sequence[_Trie], problems: Sequence[Problem]) -> dict[int, Scores]:
     """Run the rows and add up each answer's token scores, by problem."""
-    states = decoder.hidden([tree.row() for tree in trees])
-    reads = [read for tree in trees for read in tree.reads]
-    hidden = np.stack([state[read.at] for tree, state in zip(trees, states, strict=True) for read in tree.reads])
+    states = decoder.hidden([trie.row() for trie in tries])
+    reads = [read for trie in tries for read in trie.reads]
+    hidden = np.stack([state[read.at] for trie, state in zip(tries, states, strict=True) for read in trie.reads])
     values = decoder.logits(hidden, np.array([read.token for read in reads], np.int32)).astype(np.float64)
     later = np.array([read.normalised for read in reads])
     if later.any():

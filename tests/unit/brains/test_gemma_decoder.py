@@ -157,3 +157,11 @@ def test_a_call_too_large_for_memory_is_answered_in_parts(decoder: Decoder, monk
     monkeypatch.setattr(scoring, "_PAST_BYTES", 2 * decoder.past_bytes(9))
     for found, expected in zip(score(decoder, Prefixes(decoder, 0), problems), whole, strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_questions_that_begin_alike_share_tokens_and_not_answers(decoder: Decoder) -> None:
+    prefix, task = text(9), text(7)
+    questions = [(*task, *text(3)), (*task, *text(5)), task, (*task[:4], *text(4))]
+    problems = [Problem(prefix, question, ANSWERS["several tokens"], end=6) for question in questions]
+    for problem, found in zip(problems, score(decoder, Prefixes(decoder, 1 << 20), problems), strict=True):
+        np.testing.assert_allclose(found, brute_force(problem), atol=3e-4)
