@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False)
 
 NAMES = ("alder", "birch", "cedar")
-PICTURE_WIDTH = 118
+PICTURE_WIDTH, PICTURED = 118, 2
 TICK_S = 0.2
 BIRTH_S = 30.0
 ANNOUNCED_S = 30.0
@@ -43,7 +43,7 @@ AFTER_THE_CRASH = ("birch", 'Is this movie review positive or negative? "I laugh
 def demo(
     brain: Annotated[str, typer.Option(help="gemma, or tiny for machines without memory or weights.")] = "gemma",
     agents: Annotated[int, typer.Option(min=1, max=16, help="Gemma agents on each daemon.")] = 3,
-    picture: Annotated[Path | None, typer.Option(help="Also save what was printed as an SVG picture.")] = None,
+    picture: Annotated[Path | None, typer.Option(help="Save the first answers as an SVG picture.")] = None,
 ) -> int:
     """Start three daemons here, ask them, watch a birth, verify a receipt, kill one, ask again."""
     from rich.console import Console
@@ -54,15 +54,16 @@ def demo(
     with tempfile.TemporaryDirectory(prefix="moot-demo-") as scratch, ExitStack() as stack:
         show = Demo(out, Path(scratch), stack, agents)
         show.start(brain)
-        show.ask_everywhere()
+        show.ask_everywhere(QUESTIONS[:PICTURED])
+        if picture is not None:
+            out.save_svg(str(picture), title="make demo", clear=False)
+        show.ask_everywhere(QUESTIONS[PICTURED:])
         show.text_question()
         show.birth()
         show.grid()
         show.verify()
         show.crash()
         show.end()
-    if picture is not None:
-        out.save_svg(str(picture), title="make demo")
     return 0
 
 
@@ -102,9 +103,9 @@ class Demo:
         if brain == "gemma":
             self._calibrate()
 
-    def ask_everywhere(self) -> None:
+    def ask_everywhere(self, questions: Sequence[tuple[str, str, tuple[str, ...]]]) -> None:
         """Each question goes to another node; all nodes' agents answer."""
-        for node, question, choices in QUESTIONS:
+        for node, question, choices in questions:
             self._ask(node, question, choices)
 
     def text_question(self) -> None:
