@@ -20,7 +20,7 @@ from node.agents.book import SqliteBook
 from node.agents.host import AgentHost, Surroundings
 from node.agents.nursery import Nursery
 from node.agents.replication import Replicator
-from node.books import SqliteContacts, SqliteReceipts, SqliteRecords
+from node.books import SqliteContacts, SqliteKeep, SqliteReceipts, SqliteRecords
 from node.brains.base import Example
 from node.brains.registry import Lineup
 from node.cells.home import GridHome
@@ -137,7 +137,18 @@ class Parts:
         )
         self.nursery = Nursery(runtime, self.host, self.exchange)
         receipts = SqliteReceipts(store, runtime.now)
-        self.council = Council(runtime, lambda: situation.credentials, self.exchange, self.host, self.directory, receipts, topics, canaries)
+        self.council = Council(
+            runtime,
+            lambda: situation.credentials,
+            self.exchange,
+            self.host,
+            self.directory,
+            receipts,
+            topics,
+            canaries,
+            shelf=self.dht,
+            keep=SqliteKeep(store),
+        )
 
     def _build_grid(self) -> None:
         """Cells of anybody's runs, and the runs that start here."""
@@ -175,6 +186,8 @@ class Parts:
 
     def _metrics(self) -> Metrics:
         return Metrics({
+            "questions": ("Questions being convened here.", lambda: self.council.asking),
+            "canaries_hidden": ("Hidden canary questions of this node.", lambda: len(self.council.examiner)),
             "agents": ("Agents living here.", lambda: len(self.host.summaries())),
             "members": ("Live nodes known, this one included.", lambda: len(self.members.living())),
             "neighbours": ("Neighbours in the active view.", lambda: len(self.neighbours.view)),

@@ -38,7 +38,7 @@ from protocol.ballots import (
 from protocol.errors import InvalidRequest, Malformed, NotAvailable, PeerError, Unreachable, UserError
 from protocol.identity import Credentials, Member, NodeId, describe_leaf, show_id
 from protocol.messages import Commitments, CouncilCall, LinkMessage, RevealCall, Reveals
-from protocol.receipts import VERSION, Receipt, Seat, encode_receipt, settle, sign_receipt
+from protocol.receipts import VERSION, Receipt, encode_receipt, settle, sign_receipt, votes_root, weigh
 from protocol.verdict import Outcome
 
 MAX_ASKING = 64
@@ -83,7 +83,12 @@ class Convener:
         self._me = describe_leaf(credentials().leaf)
         self._asking = 0
 
-    async def convene(self, asking: Asking) -> Receipt:
+    @property
+    def asking(self) -> int:
+        """Questions being asked now."""
+        return self._asking
+
+    async def convene(self, asking: Asking, *, keep: bool = True) -> Receipt:
         """Ask, and keep the receipt. Raises `InvalidRequest` or `NotAvailable`; every other trouble is in the receipt."""
         if self._asking >= MAX_ASKING:
             raise NotAvailable(f"This node is convening {MAX_ASKING} questions already: ask again in a moment.", code="busy")
@@ -95,7 +100,8 @@ class Convener:
             nonce = self._runtime.token_bytes(NONCE_BYTES)
             hearing = Hearing(self._question(asking, nonce), nonce, asking, panel, started)
             receipt = await self._hold(hearing)
-            await self._receipts.save(receipt.id, encode_receipt(receipt))
+            if keep:
+                await self._receipts.save(receipt.id, encode_receipt(receipt))
         finally:
             self._asking -= 1
         log.info("consensus", question=show_id(receipt.id), status=receipt.outcome.status, reason=receipt.outcome.reason)
@@ -211,6 +217,8 @@ class Convener:
 
     def _receipt(self, hearing: Hearing, commit_set: CommitSet) -> Receipt:
         """Settle by the same code as every verifier, and sign."""
+        seats, rho = self._trust.seats(hearing.question, hearing.panel)
+        counted = [seat for seat in seats if seat.agent_id in hearing.votes]
         draft = Receipt(
             version=VERSION,
             aggregator=AGGREGATOR,
@@ -218,12 +226,14 @@ class Convener:
             nonce=hearing.nonce,
             question=hearing.question,
             asked=hearing.asking.agents or 0,
-            panel=[Seat(candidate.agent_id, candidate.node_id) for candidate in hearing.panel],
+            panel=seats,
             quorum=hearing.asking.quorum or len(hearing.panel) // 2 + 1,
             commit_set=commit_set,
             reveals=[hearing.reveals[node] for node in sorted(hearing.reveals)],
             missing=hearing.missing,
-            calibration=self._trust.calibrate(hearing.question, hearing.voters),
+            rho=rho,
+            votes_root=votes_root(commit_set),
+            calibration=self._trust.calibrate(hearing.question, hearing.voters, weigh(hearing.question, counted, rho)),
             outcome=UNDECIDED if hearing.panel or not self._anybody() else NOT_CAPABLE,
             elapsed_ms=(self._runtime.monotonic() - hearing.started) * 1000.0,
             brain_ms=max((commitment.waited_ms for _, commitment in hearing.commitments.values()), default=0.0),

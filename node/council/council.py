@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import msgspec
 
 from node.council.canaries import CanarySet
 from node.council.convener import Convener
+from node.council.examiner import Examiner, Keep
 from node.council.feedback import Feedback
+from node.council.ledger import Ledger, Shelf
 from node.council.panel import Panel
 from node.council.proofs import Proofs
 from node.council.request import check_request
@@ -37,17 +40,23 @@ class Council:
         receipts: ReceiptBook,
         topics: TopicModel,
         canaries: CanarySet,
+        shelf: Shelf | None = None,
+        keep: Keep | None = None,
     ) -> None:
-        """`credentials` is called for each signature: certificates are renewed while the node runs."""
+        """`credentials` is called for each signature: certificates are renewed while the node runs. Without `shelf` (the DHT) nothing is
+        shared with other raters; without `keep` the ledger and the hidden canaries end with the process.
+        """
         me = describe_leaf(credentials().leaf)
         proofs = Proofs(runtime, credentials().root)
         self._exchange = exchange
         self._receipts = receipts
         self._runtime = runtime
+        self._ledger = Ledger(runtime, credentials().key.public, shelf)
         self._panel = Panel(runtime, credentials, host, proofs)
-        self._trust = Trust(runtime, exchange, host, me.node_id, canaries, topics)
+        self._trust = Trust(runtime, exchange, host, me.node_id, canaries, topics, self._ledger)
         self._convener = Convener(runtime, credentials, exchange, directory, receipts, self._panel, self._trust, proofs)
-        self._feedback = Feedback(runtime, me, exchange, host, directory, receipts)
+        self._feedback = Feedback(runtime, me, exchange, host, directory, receipts, self._ledger, topics)
+        self.examiner = Examiner(runtime, functools.partial(self._convener.convene, keep=False), self._ledger, keep)
 
     def register(self) -> None:
         """Serve other nodes from now on."""
@@ -56,10 +65,20 @@ class Council:
         self._exchange.on(CanaryCall, self._trust.serve)
         self._exchange.on(FeedbackNotice, self._feedback.serve)
 
+    async def run(self) -> None:
+        """Ask hidden canaries in the wake of questions, until cancelled."""
+        await self.examiner.run()
+
+    @property
+    def asking(self) -> int:
+        """Questions being convened now."""
+        return self._convener.asking
+
     async def ask(self, request: ConsensusRequest) -> ConsensusAnswer:
         """Put a question to the swarm. The receipt is on disk before this returns. Raises `InvalidRequest` or `NotAvailable`."""
         started = self._runtime.monotonic()
         answer = answer_of(await self._convener.convene(check_request(request)))
+        self.examiner.asked()
         return msgspec.structs.replace(answer, elapsed_ms=(self._runtime.monotonic() - started) * 1000.0)
 
     async def receipt(self, receipt_id: str) -> Receipt:
