@@ -92,9 +92,7 @@ class Examiner:
         canary = self._hidden[self._next % len(self._hidden)]
         self._next += 1
         try:
-            receipt = await self._convene(
-                Asking("choice", canary.question, tuple(canary.choices), (), "", None, None, None, DEADLINE_S)
-            )
+            receipt = await self._convene(Asking("choice", canary.question, tuple(canary.choices), (), "", None, None, None, DEADLINE_S))
         except UserError as error:
             log.info("a canary could not be asked", reason=str(error))
             return False

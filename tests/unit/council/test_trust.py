@@ -129,14 +129,15 @@ async def test_too_many_questions_at_once_are_refused_with_a_remedy(three: Swarm
 
 async def test_a_proof_is_checked_again_after_a_while_and_refused_once_expired(three: Swarm) -> None:
     node = three.nodes[0]
-    clock = [0.0]
+    start = asyncio.get_running_loop().time()
+    clock = [start]
     runtime: Runtime = SimRuntime("proofs", lambda: clock[0])
     proofs = Proofs(runtime, node.credentials.root)
     chain = node.credentials.chain
     assert proofs.member(chain, node.id).node_id == node.id
-    clock[0] = KEEP_S + 1
+    clock[0] = start + KEEP_S + 1
     assert proofs.member(chain, node.id).node_id == node.id
-    clock[0] = 40 * 86_400.0
+    clock[0] = start + 40 * 86_400.0
     with pytest.raises(BadSignature, match="expired"):
         proofs.member(chain, node.id)
 
@@ -148,8 +149,8 @@ async def test_a_good_proof_of_another_node_is_refused(three: Swarm) -> None:
 
 
 async def test_hidden_canaries_teach_the_ledger_who_is_right(swarm: Swarm) -> None:
-    for answer in ("yes", "yes", "no"):
-        swarm.add(answer)
+    for said in ("yes", "yes", "no"):
+        swarm.add(said)
     council = swarm.nodes[0].council
     canaries = [Canary(f"h{n}", "colours", f"is colours {n} so?", ["yes", "no"], "yes") for n in range(12)]
     assert await council.examiner.add(canaries) == 12
