@@ -39,6 +39,7 @@ from node.http.services import Services
 from node.keyring import Keyring
 from node.links.exchange import Exchange
 from node.links.wss import WssFactory
+from node.memory import Memory
 from node.metrics import Metrics
 from node.overlay.announcer import Announcer
 from node.overlay.broadcast import Broadcast
@@ -46,7 +47,7 @@ from node.overlay.members import TOPIC, Members, MemberView
 from node.overlay.neighbours import Neighbours
 from node.runs.manager import RunManager
 from node.runtime import Runtime
-from node.services import ControlView, CouncilView, DhtView, NodeView
+from node.services import ControlView, CouncilView, DhtView, MemoryView, NodeView
 from node.situation import Situation
 from node.store import Store
 from node.tasks.registry import shipped_tasks
@@ -136,6 +137,7 @@ class Parts:
             on_event=self._on_agent_event,
         )
         self.nursery = Nursery(runtime, self.host, self.exchange)
+        self.memory = Memory(runtime, situation.credentials.key.public, self.dht, SqliteKeep(store))
         receipts = SqliteReceipts(store, runtime.now)
         self.council = Council(
             runtime,
@@ -148,6 +150,7 @@ class Parts:
             canaries,
             shelf=self.dht,
             keep=SqliteKeep(store),
+            memory=self.memory,
         )
 
     def _build_grid(self) -> None:
@@ -173,6 +176,7 @@ class Parts:
             tokens=TokenView(self.tokens, self.admission, lambda: situation.address),
             runs=self.runs,
             events=self.events,
+            memory=MemoryView(self.memory, self.council),
             control=ControlView(self.broadcast, metrics, lambda: situation.ready, controls.stop, controls.leave),
         )
         return ApiServer(build_app(services), config.api_host, port)

@@ -106,6 +106,10 @@ class ConsensusRequest(Struct, frozen=True, forbid_unknown_fields=True):
     system: str | None = None
     brain: str | None = None
     """Ask only agents of this brain, by the name `moot agents ls` prints; default any."""
+    remember: bool = False
+    """Quote well rated memories of like questions to the agents, and keep the answer as one (quarantined until somebody rates it)."""
+    combine: Literal["council", "memories"] = "council"
+    """`memories` (embeddings only): the plain mean of the three fittest memories; with none, one agent at random answers."""
 
 
 class VoteInfo(Struct, frozen=True):
@@ -157,7 +161,7 @@ class ConsensusAnswer(Struct, frozen=True):
     dissent: list[VoteInfo]
     missing: list[Missing]
     memories: list[str]
-    """Empty until memory arrives with the council's own release."""
+    """What was quoted to the agents, or (`combine: memories`) what the answer is the mean of."""
     panel: int
     quorum: int
     elapsed_ms: float
@@ -191,6 +195,82 @@ class FeedbackReply(Struct, frozen=True):
     """Agents whose fitness moved."""
     unreachable: list[str]
     """Nodes that could not be told."""
+
+
+class MemoryRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """Exactly one of `text` and `embedding`; `value` is the answer to keep."""
+
+    value: str | float | bool | list[float]
+    text: Annotated[str, Meta(max_length=MAX_QUESTION)] | None = None
+    embedding: Annotated[list[float], Meta(min_length=1, max_length=4096)] | None = None
+    fitness: Annotated[float, Meta(ge=0, le=1)] = 0.5
+    ttl_s: Annotated[int, Meta(ge=1, le=2_592_000)] = 14 * 86_400
+
+
+class MemoryAdded(Struct, frozen=True):
+    id: str
+
+
+class MemoryQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """`?query=...&top_k=3`."""
+
+    query: Annotated[str, Meta(min_length=1, max_length=4096)]
+    top_k: Annotated[int, Meta(ge=1, le=50)] = 3
+
+
+class MemoryInfo(Struct, frozen=True):
+    """A memory as people see it; `text` and `answer` are cut to what a record holds."""
+
+    id: str
+    node_id: str
+    """Its origin."""
+    text: str
+    answer: str
+    """JSON."""
+    likeness: float
+    fitness: float
+    quarantined: bool
+    """Nobody but its author has rated it well: not quoted to agents."""
+    at: float
+    receipt: str | None
+
+
+class MemoryRating(Struct, frozen=True, forbid_unknown_fields=True):
+    """`text` finds the memory again: its own text, or one like it."""
+
+    id: Annotated[str, Meta(min_length=32, max_length=32)]
+    text: Annotated[str, Meta(min_length=1, max_length=4096)]
+    score: Annotated[float, Meta(ge=0, le=1)]
+
+
+class MemoryPurge(Struct, frozen=True, forbid_unknown_fields=True):
+    node: str
+    """Node id of the origin."""
+
+
+class MemoryPurged(Struct, frozen=True):
+    deleted: int
+    """Memories buried everywhere: this node's own. Another node's are hidden here from now on."""
+    hidden: bool
+
+
+class CanaryInfo(Struct, frozen=True, forbid_unknown_fields=True):
+    """One question with its right answer."""
+
+    id: Annotated[str, Meta(min_length=1, max_length=64)]
+    topic: Annotated[str, Meta(min_length=1, max_length=64)]
+    question: Annotated[str, Meta(min_length=1, max_length=4096)]
+    choices: Annotated[list[Annotated[str, Meta(min_length=1, max_length=512)]], Meta(min_length=2, max_length=64)]
+    answer: str
+
+
+class CanariesRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    canaries: Annotated[list[CanaryInfo], Meta(min_length=1, max_length=1_000)]
+
+
+class CanariesReply(Struct, frozen=True):
+    hidden: int
+    """How many this node has now."""
 
 
 class DhtPut(Struct, frozen=True, forbid_unknown_fields=True):

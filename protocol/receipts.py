@@ -30,6 +30,8 @@ from protocol.verdict import GRADABLE, Outcome, conclude, explain
 from protocol.weights import merkle_root, weights
 
 VERSION = 2
+DEFAULT_PANEL = 15
+"""Agents asked when the request does not say how many."""
 MAX_RECEIPT = 8 * 1024 * 1024
 """Bytes; 64 votes of 4,096 components are well below."""
 CONTEXT = b"receipt"
@@ -251,7 +253,8 @@ def _answer(outcome: Outcome) -> Answer:
 
 def _lack(receipt: Receipt) -> str:
     """One sentence on how the council was less than asked for; empty when it was not."""
-    if receipt.missing:
+    wanted = receipt.asked or min(DEFAULT_PANEL, len(receipt.panel))
+    if receipt.missing and len(receipt.panel) - len(receipt.missing) < min(wanted, len(receipt.panel)):
         reason = next(iter(receipt.missing.values()))
         return f"Degraded: {len(receipt.missing)} of {len(receipt.panel)} votes are missing ({reason})."
     if 0 < len(receipt.panel) < receipt.asked:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tests.bench import consensus
+from tests.bench import consensus, recall
 from tests.bench.report import Bar, Report
 
 LIARS = {0.3: 2.0, 0.4: 5.0}
@@ -22,6 +22,13 @@ def measure(seeds: int, tell: Callable[[str], None]) -> Report:
     """`seeds` times `CREWS` crews of each size."""
     report = Report()
     _right(seeds * CREWS, tell, report)
+    tell("5,000 memories on 20 simulated nodes")
+    runs = [recall.measure_recall(seed) for seed in range(1, seeds + 1)]
+    report.results["memory"] = runs
+    report.bars += [
+        Bar("recall@3 of paraphrases", min(run["recall@3"] for run in runs), ">=", 0.9),
+        Bar("DHT look-ups a query", max(run["look-ups a query"] for run in runs), "<=", 12),
+    ]
     return report
 
 
