@@ -196,6 +196,11 @@ class Memory:
         if (banned := await self._keep.load("banned memories")) is not None:
             self._banned |= frozenset(_banned.decode(banned))
 
+    async def embed(self, texts: list[str]) -> tuple[str, list[list[float]]]:
+        """(name of the pinned embedder, one vector a text)."""
+        vectors = await self._runtime.run_blocking(self._embedder.embed, texts)
+        return self._embedder.name, [[float(x) for x in vector] for vector in vectors]
+
     async def _spot(self, text: str) -> Spot:
         vector = (await self._runtime.run_blocking(self._embedder.embed, [text]))[0]
         return Spot(self._embedder.name, vector)

@@ -164,6 +164,9 @@ class MemoryView:
         deleted = await self._memory.purge(NodeId(parse_id(request.node)))
         return MemoryPurged(deleted, True)
 
+    async def embed(self, texts: list[str]) -> tuple[str, list[list[float]]]:
+        return await self._memory.embed(texts)
+
     async def canaries(self, request: CanariesRequest) -> CanariesReply:
         added = [Canary(c.id, c.topic, c.question, c.choices, c.answer) for c in request.canaries]
         return CanariesReply(await self._council.examiner.add(added))

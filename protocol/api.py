@@ -5,7 +5,7 @@ Ids are base32 text. Unknown fields in a request are refused. Errors have OpenAI
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
@@ -422,8 +422,21 @@ class StreamOptions(Struct, frozen=True):
     include_usage: bool = False
 
 
+class JsonSchema(Struct, frozen=True):
+    """OpenAI's wrapper of a JSON schema; of the schema only the choices are read: the `enum` of its first property that has one."""
+
+    name: str = ""
+    schema: dict[str, Any] = {}
+    strict: bool | None = None
+
+
+class ResponseFormat(Struct, frozen=True):
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchema | None = None
+
+
 class ChatRequest(Struct, frozen=True, forbid_unknown_fields=True):
-    """The part of OpenAI's request that means something here; `choices` is moot's own extension (`extra_body`)."""
+    """OpenAI's request; `choices`, `deadline_s` and `remember` are moot's own. Unknown fields are refused, as OpenAI does."""
 
     model: str
     messages: Annotated[list[ChatMessage], Meta(min_length=1, max_length=256)]
@@ -431,11 +444,50 @@ class ChatRequest(Struct, frozen=True, forbid_unknown_fields=True):
     stream_options: StreamOptions | None = None
     choices: list[str] | None = None
     deadline_s: float | None = None
+    remember: bool = False
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     max_tokens: Annotated[int, Meta(ge=1, le=4096)] | None = None
     max_completion_tokens: Annotated[int, Meta(ge=1, le=4096)] | None = None
-    n: Annotated[int, Meta(ge=1, le=1)] | None = None
+    n: Annotated[int, Meta(ge=1, le=8)] | None = None
+    stop: str | Annotated[list[str], Meta(max_length=4)] | None = None
+    response_format: ResponseFormat | None = None
+    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    presence_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
+    frequency_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
+    seed: int | None = None
     user: str | UnsetType = UNSET
+
+
+class EmbeddingsRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """OpenAI's request, texts only."""
+
+    input: (
+        Annotated[str, Meta(min_length=1, max_length=MAX_QUESTION)]
+        | Annotated[list[Annotated[str, Meta(min_length=1, max_length=MAX_QUESTION)]], Meta(min_length=1, max_length=256)]
+    )
+    model: str
+    encoding_format: Literal["float", "base64"] = "float"
+    user: str | UnsetType = UNSET
+
+
+class EmbeddingInfo(Struct, frozen=True):
+    object: Literal["embedding"]
+    index: int
+    embedding: list[float] | str
+    """Numbers, or base64 of little-endian float32."""
+
+
+class EmbeddingUsage(Struct, frozen=True):
+    prompt_tokens: int
+    total_tokens: int
+
+
+class EmbeddingsReply(Struct, frozen=True):
+    object: Literal["list"]
+    data: list[EmbeddingInfo]
+    model: str
+    """The embedder's name: vectors of two names cannot be compared."""
+    usage: EmbeddingUsage
 
 
 class ChatUsage(Struct, frozen=True):
@@ -454,6 +506,8 @@ class ChatExtra(Struct, frozen=True):
     confidence: float | None
     agreement: float | None
     receipt: str
+    degraded: bool = False
+    votes: list[VoteInfo] = []
 
 
 class ChatReply(Struct, frozen=True):
@@ -465,7 +519,7 @@ class ChatReply(Struct, frozen=True):
 class ChatChoice(Struct, frozen=True):
     index: int
     message: ChatReply
-    finish_reason: Literal["stop"]
+    finish_reason: Literal["stop", "length"]
     logprobs: None = None
 
 
@@ -487,7 +541,7 @@ class ChatDelta(Struct, frozen=True):
 class ChatChunkChoice(Struct, frozen=True):
     index: int
     delta: ChatDelta
-    finish_reason: Literal["stop"] | None = None
+    finish_reason: Literal["stop", "length"] | None = None
 
 
 class ChatChunk(Struct, frozen=True):

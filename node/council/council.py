@@ -11,6 +11,7 @@ from dataclasses import replace
 import msgspec
 import structlog
 
+from node.council.archive import Archive
 from node.council.canaries import CanarySet
 from node.council.convener import Convener
 from node.council.examiner import Examiner, Keep
@@ -28,7 +29,7 @@ from protocol.calibration import UNCALIBRATED, basis
 from protocol.errors import NotFound, UserError
 from protocol.identity import Credentials, describe_leaf, parse_id
 from protocol.memories import Recalled, quote
-from protocol.messages import CanaryCall, CouncilCall, FeedbackNotice, RevealCall
+from protocol.messages import CanaryCall, CouncilCall, FeedbackNotice, ReceiptRequest, RevealCall
 from protocol.receipts import Receipt, answer_of, decode_receipt, summary_of
 
 MAX_RECENT = 1_000
@@ -66,6 +67,7 @@ class Council:
         self._receipts = receipts
         self._runtime = runtime
         self._ledger = Ledger(runtime, credentials().key.public, shelf)
+        self._archive = Archive(runtime, me.node_id, exchange, receipts, lambda: credentials().root, shelf)
         self._panel = Panel(runtime, credentials, host, proofs)
         self._trust = Trust(runtime, exchange, host, me.node_id, canaries, topics, self._ledger)
         self._convener = Convener(runtime, credentials, exchange, directory, receipts, self._panel, self._trust, proofs)
@@ -78,12 +80,14 @@ class Council:
         self._exchange.on(RevealCall, self._panel.reveal)
         self._exchange.on(CanaryCall, self._trust.serve)
         self._exchange.on(FeedbackNotice, self._feedback.serve)
+        self._exchange.on(ReceiptRequest, self._archive.serve)
 
     async def run(self) -> None:
-        """Ask hidden canaries in the wake of questions and keep answers as memories, until cancelled."""
+        """Ask hidden canaries in the wake of questions, keep answers as memories and tell where receipts are, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.examiner.run(), name="canaries")
             tasks.create_task(self._remember(), name="memories")
+            tasks.create_task(self._archive.run(), name="receipts")
 
     @property
     def asking(self) -> int:
@@ -104,6 +108,7 @@ class Council:
             asking = replace(asking, system=f"{asking.system}\n\n{quote(quoted)}".strip())
         receipt = await self._convener.convene(asking)
         self.examiner.asked()
+        self._archive.publish(receipt.id)
         if request.remember and receipt.outcome.status == "answered" and not self._to_remember.full():
             self._to_remember.put_nowait(receipt)
         answer, elapsed = answer_of(receipt), (self._runtime.monotonic() - started) * 1000.0
@@ -135,11 +140,14 @@ class Council:
                 log.info("an answer was not kept as a memory", reason=str(error))
 
     async def receipt(self, receipt_id: str) -> Receipt:
-        """A receipt of this node. Raises `InvalidRequest` or `NotFound`."""
+        """A receipt of this node, or through the DHT of another. Raises `InvalidRequest` or `NotFound`."""
         data = await self._receipts.load(parse_id(receipt_id))
-        if data is None:
-            raise NotFound(f"This node has no receipt '{receipt_id}': ask the node that gave the answer.", param="id")
-        return decode_receipt(data)
+        if data is not None:
+            return decode_receipt(data)
+        found = await self._archive.find(parse_id(receipt_id))
+        if found is None:
+            raise NotFound(f"No node within reach has the receipt '{receipt_id}': ask the node that gave the answer.", param="id")
+        return found
 
     async def recent(self, limit: int) -> list[QuestionSummary]:
         """The newest questions that this node convened, newest first."""

@@ -31,6 +31,8 @@ from protocol.api import (
     DhtPut,
     DhtPutReply,
     DhtValues,
+    EmbeddingsReply,
+    EmbeddingsRequest,
     Event,
     FeedbackReply,
     FeedbackRequest,
@@ -105,6 +107,7 @@ ROUTES: tuple[Route, ...] = (
     get("/v1/models", openai.models, "OpenAI: models", gives=ModelList),
     get("/v1/models/{model}", openai.model, "OpenAI: one model", gives=ModelInfo),
     post("/v1/chat/completions", openai.chat, "OpenAI: ask as a chat", takes=ChatRequest, gives=ChatCompletion, timeout_s=None),
+    post("/v1/embeddings", openai.embeddings, "OpenAI: vectors of texts", takes=EmbeddingsRequest, gives=EmbeddingsReply),
 )
 
 

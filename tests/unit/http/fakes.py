@@ -154,6 +154,9 @@ class FakeMemory:
     async def purge(self, request: MemoryPurge) -> MemoryPurged:
         return MemoryPurged(len(self.kept), True)
 
+    async def embed(self, texts: list[str]) -> tuple[str, list[list[float]]]:
+        return "fake-1", [[float(len(text)), 0.5] for text in texts]
+
     async def canaries(self, request: CanariesRequest) -> CanariesReply:
         self.canary_count += len(request.canaries)
         return CanariesReply(self.canary_count)
