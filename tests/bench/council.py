@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tests.bench import consensus, recall
+from tests.bench import consensus, overhead, recall
 from tests.bench.report import Bar, Report
 
 LIARS = {0.3: 2.0, 0.4: 5.0}
@@ -29,7 +29,20 @@ def measure(seeds: int, tell: Callable[[str], None]) -> Report:
         Bar("recall@3 of paraphrases", min(run["recall@3"] for run in runs), ">=", 0.9),
         Bar("DHT look-ups a query", max(run["look-ups a query"] for run in runs), "<=", 12),
     ]
+    _cost(tell, report)
     return report
+
+
+def _cost(tell: Callable[[str], None], report: Report) -> None:
+    tell("16 tiny agents on 8 nodes in 4 processes")
+    figures = overhead.measure_overhead()
+    report.results["overhead"] = figures
+    ours, plain = figures["council"], figures["plain fan-out"]
+    report.bars += [
+        Bar("consensus p50 ms", ours["p50 ms"], "<=", 20.0, baseline=plain["p50 ms"]),
+        Bar("consensus a second through one node", ours["a second"], ">=", 60.0, baseline=plain["a second"]),
+        Bar("consensus p50 over a plain HTTP fan-out's", round(ours["p50 ms"] / plain["p50 ms"], 2), "<=", 2.0),
+    ]
 
 
 def _right(crews: int, tell: Callable[[str], None], report: Report) -> None:
