@@ -63,16 +63,16 @@ def decide(said: Sequence[Said], learnt: Sequence[float]) -> tuple[int, float]:
     return best, pooled[best]
 
 
-def play(count: int, liars: int, seed: int, *, recognises: bool = False, questions: int = QUESTIONS) -> Score:
-    """Examine a crew, then ask it."""
+def play(count: int, liars: int, seed: int, *, recognises: bool = False, removed: bool = False) -> Score:
+    """Examine a crew, then ask it. `removed`: the same crew after its liars have left, which is the best that trust can do."""
     rng = random.Random(f"{count} {liars} {seed} {recognises}")
-    agents = crew(count, liars, random.Random(f"crew {count} {seed}"), recognises=recognises)
+    agents = crew(count, liars, random.Random(f"crew {count} {seed}"), recognises=recognises)[: count - liars if removed else count]
     learnt, steps = examine(agents, rng)
     honest = [index for index, agent in enumerate(agents) if not agent.liar]
     best_agent = max(honest, key=lambda index: agents[index].skill)  # by true skill, which nobody could know
     names = ("ours", *BASELINES)
     score = Score({name: [] for name in names}, {name: [] for name in names})
-    for _ in range(questions):
+    for _ in range(QUESTIONS):
         truth = rng.randrange(CHOICES)
         said = ask(agents, truth, rng, canary=False)
         ours, top = decide(said, learnt)

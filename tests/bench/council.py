@@ -48,6 +48,7 @@ def _cost(tell: Callable[[str], None], report: Report) -> None:
 def _right(crews: int, tell: Callable[[str], None], report: Report) -> None:
     results: dict[str, Any] = {}
     worst_lead, error, curve = 1.0, 0.0, 1.0
+    trust: dict[float, float] = {}
     lost: dict[tuple[float, bool], dict[int, float]] = {}
     for size in consensus.SIZES:
         tell(f"{size} scripted agents")
@@ -63,10 +64,14 @@ def _right(crews: int, tell: Callable[[str], None], report: Report) -> None:
         row["area under risk-coverage"] = {name: round(area, 4) for name, area in areas.items()}
         error = max(error, row["calibration error"])
         for share in LIARS:
+            left = consensus.joined([consensus.play(size, round(size * share), seed, removed=True) for seed in range(crews)])
+            row[f"ours once {share:.0%} liars are removed"] = round(left.share("ours"), 4)
             for recognises in (False, True):
                 lied = consensus.joined([consensus.play(size, round(size * share), seed, recognises=recognises) for seed in range(crews)])
                 points = 100 * (honest.share("ours") - lied.share("ours"))
                 lost.setdefault((share, recognises), {})[size] = points
+                if not recognises:
+                    trust[share] = max(trust.get(share, -100.0), 100 * (left.share("ours") - lied.share("ours")))
                 kind = "liars that know half of the canaries" if recognises else "liars"
                 row[f"{share:.0%} {kind}"] = {
                     "ours": round(lied.share("ours"), 4),
@@ -85,5 +90,6 @@ def _right(crews: int, tell: Callable[[str], None], report: Report) -> None:
         by_size = lost[(share, False)]
         for size in (15, 25):
             report.bars.append(Bar(f"points lost to {share:.0%} liars, n={size}", by_size[size], "<=", limit))
+        report.bars.append(Bar(f"points below the same crew without its {share:.0%} liars, worst n", trust[share], "<=", limit))
         # a crew of three in which one lies has two honest agents: what it loses is mostly that agent, not trust
         report.bars.append(Bar(f"points lost to {share:.0%} liars, worst n", max(by_size.values()), "<=", limit))

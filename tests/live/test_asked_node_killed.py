@@ -22,7 +22,8 @@ def test_the_client_of_a_killed_node_gets_an_error_and_that_of_a_live_one_a_mark
     live.join(1, "--brain", "tiny=2")
     asked, panel = live.nodes
     panel.process.send_signal(signal.SIGSTOP)  # its votes will not come, so the question is under way when the asked node dies
-    clock, outcome = SystemRuntime(), []
+    clock = SystemRuntime()
+    outcome: list[ConsensusAnswer | UserError] = []
     client = asked.client
 
     def ask() -> None:
