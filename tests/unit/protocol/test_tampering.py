@@ -16,6 +16,8 @@ from protocol.receipts import encode_receipt, export_receipt
 from protocol.verification import verify_receipt
 from tests.unit.protocol.assembly import Assembly, question, vote
 
+pytestmark = pytest.mark.filterwarnings("ignore:Parsed a serial number")  # a flipped bit in a certificate
+
 SCRIPT = Path(__file__).parents[3] / "docs" / "verify_receipt.py"
 RECEIPT = Assembly().receipt()
 WHOLE = encode_receipt(RECEIPT)
