@@ -16,7 +16,7 @@ import structlog
 
 from node.council.canaries import Canary
 from node.council.ledger import Ledger
-from node.council.request import Asking
+from node.council.request import DEFAULT_DEADLINE_S, Asking
 from node.runtime import Runtime
 from protocol.aggregate import log_odds, ranked
 from protocol.errors import InvalidRequest, UserError
@@ -26,7 +26,6 @@ EVERY = 3
 """One canary after every so many questions."""
 MAX_HIDDEN = 5_000
 MAX_WAITING = 8
-DEADLINE_S = 60.0
 
 Convene = Callable[[Asking], Awaitable[Receipt]]
 log = structlog.get_logger("council")
@@ -92,7 +91,9 @@ class Examiner:
         canary = self._hidden[self._next % len(self._hidden)]
         self._next += 1
         try:
-            receipt = await self._convene(Asking("choice", canary.question, tuple(canary.choices), (), "", None, None, None, DEADLINE_S))
+            receipt = await self._convene(
+                Asking("choice", canary.question, tuple(canary.choices), (), "", None, None, None, DEFAULT_DEADLINE_S)
+            )
         except UserError as error:
             log.info("a canary could not be asked", reason=str(error))
             return False
