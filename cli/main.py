@@ -27,6 +27,8 @@ COMMANDS = {
     "ask": "ask",
     "feedback": "feedback",
     "verify": "verify",
+    "memory": "memory",
+    "canary": "canary",
     "solve": "solve",
     "runs": "runs",
     "token": "token",

@@ -104,3 +104,17 @@ class SqliteReceipts:
     async def _one(self, sql: str, parameters: tuple[Any, ...]) -> tuple[Any, ...] | None:
         row: tuple[Any, ...] | None = await self._store.read(lambda db: db.execute(sql, parameters).fetchone())
         return row
+
+
+class SqliteKeep:
+    """`node.council.examiner.Keep`: small named values."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def load(self, name: str) -> bytes | None:
+        row = await self._store.read(lambda db: db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone())
+        return bytes(row[0]) if row is not None else None
+
+    async def save(self, name: str, data: bytes) -> None:
+        await self._store.write(lambda db: db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, data)).rowcount)

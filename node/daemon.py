@@ -127,6 +127,7 @@ class Node:
             "post": parts.post.run(),
             "cells": parts.cells.run(),
             "runs": parts.runs.run(),
+            "council": parts.council.run(),
             "renewal": self._renew(),
         }
 

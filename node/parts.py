@@ -20,7 +20,7 @@ from node.agents.book import SqliteBook
 from node.agents.host import AgentHost, Surroundings
 from node.agents.nursery import Nursery
 from node.agents.replication import Replicator
-from node.books import SqliteContacts, SqliteReceipts, SqliteRecords
+from node.books import SqliteContacts, SqliteKeep, SqliteReceipts, SqliteRecords
 from node.brains.base import Example
 from node.brains.registry import Lineup
 from node.cells.home import GridHome
@@ -39,6 +39,7 @@ from node.http.services import Services
 from node.keyring import Keyring
 from node.links.exchange import Exchange
 from node.links.wss import WssFactory
+from node.memory import Memory
 from node.metrics import Metrics
 from node.overlay.announcer import Announcer
 from node.overlay.broadcast import Broadcast
@@ -46,7 +47,7 @@ from node.overlay.members import TOPIC, Members, MemberView
 from node.overlay.neighbours import Neighbours
 from node.runs.manager import RunManager
 from node.runtime import Runtime
-from node.services import ControlView, CouncilView, DhtView, NodeView
+from node.services import ControlView, CouncilView, DhtView, MemoryView, NodeView
 from node.situation import Situation
 from node.store import Store
 from node.tasks.registry import shipped_tasks
@@ -136,8 +137,21 @@ class Parts:
             on_event=self._on_agent_event,
         )
         self.nursery = Nursery(runtime, self.host, self.exchange)
+        self.memory = Memory(runtime, situation.credentials.key.public, self.dht, SqliteKeep(store))
         receipts = SqliteReceipts(store, runtime.now)
-        self.council = Council(runtime, lambda: situation.credentials, self.exchange, self.host, self.directory, receipts, topics, canaries)
+        self.council = Council(
+            runtime,
+            lambda: situation.credentials,
+            self.exchange,
+            self.host,
+            self.directory,
+            receipts,
+            topics,
+            canaries,
+            shelf=self.dht,
+            keep=SqliteKeep(store),
+            memory=self.memory,
+        )
 
     def _build_grid(self) -> None:
         """Cells of anybody's runs, and the runs that start here."""
@@ -162,6 +176,7 @@ class Parts:
             tokens=TokenView(self.tokens, self.admission, lambda: situation.address),
             runs=self.runs,
             events=self.events,
+            memory=MemoryView(self.memory, self.council),
             control=ControlView(self.broadcast, metrics, lambda: situation.ready, controls.stop, controls.leave),
         )
         return ApiServer(build_app(services), config.api_host, port)
@@ -175,6 +190,8 @@ class Parts:
 
     def _metrics(self) -> Metrics:
         return Metrics({
+            "questions": ("Questions being convened here.", lambda: self.council.asking),
+            "canaries_hidden": ("Hidden canary questions of this node.", lambda: len(self.council.examiner)),
             "agents": ("Agents living here.", lambda: len(self.host.summaries())),
             "members": ("Live nodes known, this one included.", lambda: len(self.members.living())),
             "neighbours": ("Neighbours in the active view.", lambda: len(self.neighbours.view)),

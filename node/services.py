@@ -11,10 +11,12 @@ import node
 from node.admission import Admission
 from node.agents.host import AgentHost
 from node.config import Config
+from node.council.canaries import Canary
 from node.council.council import Council
 from node.dht.service import Dht
 from node.directory import SwarmDirectory
 from node.events import EventBus
+from node.memory import Memory
 from node.metrics import Metrics
 from node.overlay.broadcast import Broadcast
 from node.overlay.neighbours import Neighbours
@@ -23,6 +25,8 @@ from node.situation import Situation
 from protocol.api import (
     AgentInfo,
     BroadcastRequest,
+    CanariesReply,
+    CanariesRequest,
     ConsensusAnswer,
     ConsensusRequest,
     DhtPut,
@@ -31,12 +35,19 @@ from protocol.api import (
     DhtValues,
     FeedbackReply,
     FeedbackRequest,
+    MemoryAdded,
+    MemoryInfo,
+    MemoryPurge,
+    MemoryPurged,
+    MemoryQuery,
+    MemoryRating,
+    MemoryRequest,
     NodeInfo,
     Peers,
     QuestionSummary,
 )
 from protocol.errors import InvalidRequest
-from protocol.identity import node_id_of, show_id
+from protocol.identity import NodeId, node_id_of, parse_id, show_id
 from protocol.receipts import export_receipt
 from protocol.records import MAX_VALUE, key_of
 
@@ -110,6 +121,55 @@ class CouncilView:
 
     async def feedback(self, request: FeedbackRequest) -> FeedbackReply:
         return await self._council.feedback(request)
+
+
+class MemoryView:
+    """`MemoryService`: semantic memory, and this node's hidden canaries."""
+
+    def __init__(self, memory: Memory, council: Council) -> None:
+        self._memory = memory
+        self._council = council
+
+    async def add(self, request: MemoryRequest) -> MemoryAdded:
+        if (request.text is None) == (request.embedding is None):
+            raise InvalidRequest("Send either 'text' or 'embedding', exactly one of them.", param="text")
+        if request.text is not None:
+            value = msgspec.json.encode(request.value).decode()
+            return MemoryAdded(await self._memory.add(request.text, value, fitness=request.fitness, ttl_s=request.ttl_s))
+        if not isinstance(request.value, list) or not request.embedding or len(request.value) != len(request.embedding):
+            raise InvalidRequest("The value of an embedding memory is a list of as many numbers as the embedding.", param="value")
+        added = await self._memory.add_vector(request.embedding, request.value, fitness=request.fitness, ttl_s=request.ttl_s)
+        return MemoryAdded(added)
+
+    async def search(self, query: MemoryQuery) -> list[MemoryInfo]:
+        return [
+            MemoryInfo(
+                one.id,
+                show_id(NodeId(one.origin)),
+                one.entry.text,
+                one.entry.answer,
+                one.likeness,
+                one.fitness,
+                one.quarantined,
+                one.entry.at,
+                show_id(one.entry.receipt) if one.entry.receipt else None,
+            )
+            for one in await self._memory.search(query.query, query.top_k)
+        ]
+
+    async def rate(self, rating: MemoryRating) -> None:
+        await self._memory.rate(rating.text, rating.id, rating.score)
+
+    async def purge(self, request: MemoryPurge) -> MemoryPurged:
+        deleted = await self._memory.purge(NodeId(parse_id(request.node)))
+        return MemoryPurged(deleted, True)
+
+    async def embed(self, texts: list[str]) -> tuple[str, list[list[float]]]:
+        return await self._memory.embed(texts)
+
+    async def canaries(self, request: CanariesRequest) -> CanariesReply:
+        added = [Canary(c.id, c.topic, c.question, c.choices, c.answer) for c in request.canaries]
+        return CanariesReply(await self._council.examiner.add(added))
 
 
 class DhtView:

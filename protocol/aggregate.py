@@ -9,7 +9,7 @@ Rules, cap and thresholds are version `AGGREGATOR`: a receipt names it, and a ch
 `math.fsum` (correctly rounded, so in any order the same). Where a logarithm or exponential came in (whose last bit differs
 between C libraries) the result is rounded to `DIGITS`, and everything is decided on the rounded figure.
 
-First forms: text is compared by words, not by meaning; all votes weigh what the receipt's panel says, today 1.
+Weights come from `protocol.weights`. Version 1 had weights of 1. First form: text is compared by words, not by meaning.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from msgspec import Struct
 
 from protocol.ballots import Question, Vote
 
-AGGREGATOR = "1"
+AGGREGATOR = "2"
 
 Answer: TypeAlias = str | float | bool | list[float] | None
 

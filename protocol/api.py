@@ -5,7 +5,7 @@ Ids are base32 text. Unknown fields in a request are refused. Errors have OpenAI
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
@@ -106,6 +106,10 @@ class ConsensusRequest(Struct, frozen=True, forbid_unknown_fields=True):
     system: str | None = None
     brain: str | None = None
     """Ask only agents of this brain, by the name `moot agents ls` prints; default any."""
+    remember: bool = False
+    """Quote well rated memories of like questions to the agents, and keep the answer as one (quarantined until somebody rates it)."""
+    combine: Literal["council", "memories"] = "council"
+    """`memories` (embeddings only): the plain mean of the three fittest memories; with none, one agent at random answers."""
 
 
 class VoteInfo(Struct, frozen=True):
@@ -157,7 +161,7 @@ class ConsensusAnswer(Struct, frozen=True):
     dissent: list[VoteInfo]
     missing: list[Missing]
     memories: list[str]
-    """Empty until memory arrives with the council's own release."""
+    """What was quoted to the agents, or (`combine: memories`) what the answer is the mean of."""
     panel: int
     quorum: int
     elapsed_ms: float
@@ -191,6 +195,82 @@ class FeedbackReply(Struct, frozen=True):
     """Agents whose fitness moved."""
     unreachable: list[str]
     """Nodes that could not be told."""
+
+
+class MemoryRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """Exactly one of `text` and `embedding`; `value` is the answer to keep."""
+
+    value: str | float | bool | list[float]
+    text: Annotated[str, Meta(max_length=MAX_QUESTION)] | None = None
+    embedding: Annotated[list[float], Meta(min_length=1, max_length=4096)] | None = None
+    fitness: Annotated[float, Meta(ge=0, le=1)] = 0.5
+    ttl_s: Annotated[int, Meta(ge=1, le=2_592_000)] = 14 * 86_400
+
+
+class MemoryAdded(Struct, frozen=True):
+    id: str
+
+
+class MemoryQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """`?query=...&top_k=3`."""
+
+    query: Annotated[str, Meta(min_length=1, max_length=4096)]
+    top_k: Annotated[int, Meta(ge=1, le=50)] = 3
+
+
+class MemoryInfo(Struct, frozen=True):
+    """A memory as people see it; `text` and `answer` are cut to what a record holds."""
+
+    id: str
+    node_id: str
+    """Its origin."""
+    text: str
+    answer: str
+    """JSON."""
+    likeness: float
+    fitness: float
+    quarantined: bool
+    """Nobody but its author has rated it well: not quoted to agents."""
+    at: float
+    receipt: str | None
+
+
+class MemoryRating(Struct, frozen=True, forbid_unknown_fields=True):
+    """`text` finds the memory again: its own text, or one like it."""
+
+    id: Annotated[str, Meta(min_length=32, max_length=32)]
+    text: Annotated[str, Meta(min_length=1, max_length=4096)]
+    score: Annotated[float, Meta(ge=0, le=1)]
+
+
+class MemoryPurge(Struct, frozen=True, forbid_unknown_fields=True):
+    node: str
+    """Node id of the origin."""
+
+
+class MemoryPurged(Struct, frozen=True):
+    deleted: int
+    """Memories buried everywhere: this node's own. Another node's are hidden here from now on."""
+    hidden: bool
+
+
+class CanaryInfo(Struct, frozen=True, forbid_unknown_fields=True):
+    """One question with its right answer."""
+
+    id: Annotated[str, Meta(min_length=1, max_length=64)]
+    topic: Annotated[str, Meta(min_length=1, max_length=64)]
+    question: Annotated[str, Meta(min_length=1, max_length=4096)]
+    choices: Annotated[list[Annotated[str, Meta(min_length=1, max_length=512)]], Meta(min_length=2, max_length=64)]
+    answer: str
+
+
+class CanariesRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    canaries: Annotated[list[CanaryInfo], Meta(min_length=1, max_length=1_000)]
+
+
+class CanariesReply(Struct, frozen=True):
+    hidden: int
+    """How many this node has now."""
 
 
 class DhtPut(Struct, frozen=True, forbid_unknown_fields=True):
@@ -342,8 +422,21 @@ class StreamOptions(Struct, frozen=True):
     include_usage: bool = False
 
 
+class JsonSchema(Struct, frozen=True):
+    """OpenAI's wrapper of a JSON schema; of the schema only the choices are read: the `enum` of its first property that has one."""
+
+    name: str = ""
+    schema: dict[str, Any] = {}
+    strict: bool | None = None
+
+
+class ResponseFormat(Struct, frozen=True):
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchema | None = None
+
+
 class ChatRequest(Struct, frozen=True, forbid_unknown_fields=True):
-    """The part of OpenAI's request that means something here; `choices` is moot's own extension (`extra_body`)."""
+    """OpenAI's request; `choices`, `deadline_s` and `remember` are moot's own. Unknown fields are refused, as OpenAI does."""
 
     model: str
     messages: Annotated[list[ChatMessage], Meta(min_length=1, max_length=256)]
@@ -351,11 +444,50 @@ class ChatRequest(Struct, frozen=True, forbid_unknown_fields=True):
     stream_options: StreamOptions | None = None
     choices: list[str] | None = None
     deadline_s: float | None = None
+    remember: bool = False
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     max_tokens: Annotated[int, Meta(ge=1, le=4096)] | None = None
     max_completion_tokens: Annotated[int, Meta(ge=1, le=4096)] | None = None
-    n: Annotated[int, Meta(ge=1, le=1)] | None = None
+    n: Annotated[int, Meta(ge=1, le=8)] | None = None
+    stop: str | Annotated[list[str], Meta(max_length=4)] | None = None
+    response_format: ResponseFormat | None = None
+    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    presence_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
+    frequency_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
+    seed: int | None = None
     user: str | UnsetType = UNSET
+
+
+class EmbeddingsRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """OpenAI's request, texts only."""
+
+    input: (
+        Annotated[str, Meta(min_length=1, max_length=MAX_QUESTION)]
+        | Annotated[list[Annotated[str, Meta(min_length=1, max_length=MAX_QUESTION)]], Meta(min_length=1, max_length=256)]
+    )
+    model: str
+    encoding_format: Literal["float", "base64"] = "float"
+    user: str | UnsetType = UNSET
+
+
+class EmbeddingInfo(Struct, frozen=True):
+    object: Literal["embedding"]
+    index: int
+    embedding: list[float] | str
+    """Numbers, or base64 of little-endian float32."""
+
+
+class EmbeddingUsage(Struct, frozen=True):
+    prompt_tokens: int
+    total_tokens: int
+
+
+class EmbeddingsReply(Struct, frozen=True):
+    object: Literal["list"]
+    data: list[EmbeddingInfo]
+    model: str
+    """The embedder's name: vectors of two names cannot be compared."""
+    usage: EmbeddingUsage
 
 
 class ChatUsage(Struct, frozen=True):
@@ -374,6 +506,8 @@ class ChatExtra(Struct, frozen=True):
     confidence: float | None
     agreement: float | None
     receipt: str
+    degraded: bool = False
+    votes: list[VoteInfo] = []
 
 
 class ChatReply(Struct, frozen=True):
@@ -385,7 +519,7 @@ class ChatReply(Struct, frozen=True):
 class ChatChoice(Struct, frozen=True):
     index: int
     message: ChatReply
-    finish_reason: Literal["stop"]
+    finish_reason: Literal["stop", "length"]
     logprobs: None = None
 
 
@@ -407,7 +541,7 @@ class ChatDelta(Struct, frozen=True):
 class ChatChunkChoice(Struct, frozen=True):
     index: int
     delta: ChatDelta
-    finish_reason: Literal["stop"] | None = None
+    finish_reason: Literal["stop", "length"] | None = None
 
 
 class ChatChunk(Struct, frozen=True):

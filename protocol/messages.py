@@ -268,6 +268,21 @@ class CellReport(Struct, frozen=True, array_like=True, tag=42):
     """The cells whose messages it had read when it proposed."""
 
 
+# ---- receipts -------------------------------------------------------------------------------------------------------
+
+
+class ReceiptRequest(Struct, frozen=True, array_like=True, tag=50):
+    """Ask the node that convened a question for its receipt."""
+
+    receipt: Id
+
+
+class ReceiptReply(Struct, frozen=True, array_like=True, tag=51):
+    """The canonical bytes; empty when this node does not hold it, or it is too large for one message."""
+
+    data: Annotated[bytes, Meta(max_length=1_048_576)]
+
+
 # ---- DHT (datagrams) ------------------------------------------------------------------------------------------------
 
 
@@ -332,6 +347,7 @@ LinkMessage: TypeAlias = (
     | CouncilCall | Commitments | RevealCall | Reveals | CanaryCall | CanaryVotes | FeedbackNotice | Done
     | BirthOffer | BirthReply | GenomeRequest | GenomeChunk | Birth
     | CellStart | CellMessage | CellReport
+    | ReceiptRequest | ReceiptReply
 )  # fmt: skip
 
 DatagramMessage: TypeAlias = Ping | Pong | FindNode | Contacts | FindValue | Values | Store | Stored | Refusal

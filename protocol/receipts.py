@@ -5,7 +5,7 @@ outcome, under the convener's signature. The outcome is a function of the rest (
 it with the same code. What people see (`answer_of`) is a function of the receipt alone.
 
 Two forms: canonical MessagePack (what is signed and stored; the only bytes that decode to a receipt are its own encoding), and
-one JSON object for files and HTTP, `{"moot_receipt": 1, "summary": {...}, "receipt": BASE64}`, whose summary is for people and
+one JSON object for files and HTTP, `{"moot_receipt": 2, "summary": {...}, "receipt": BASE64}`, whose summary is for people and
 must agree with what it summarises.
 """
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, cast
 
@@ -22,26 +22,31 @@ from msgspec import Meta, Struct
 
 from protocol.aggregate import Answer, Tally
 from protocol.api import ConsensusAnswer, Kind, Missing, QuestionSummary, VoteInfo
-from protocol.ballots import MAX_REASON, NO_SIGNATURE, CommitSet, Id, Nonce, Question, Reveal, Signature, Vote, count_votes
+from protocol.ballots import MAX_REASON, NO_SIGNATURE, CommitSet, Hash, Id, Nonce, Question, Reveal, Signature, Vote, count_votes
 from protocol.calibration import Calibration, basis
 from protocol.errors import Malformed, TooLarge
 from protocol.identity import NodeKey, describe_leaf, show_id, verify
 from protocol.verdict import GRADABLE, Outcome, conclude, explain
+from protocol.weights import merkle_root, weights
 
-VERSION = 1
+VERSION = 2
+DEFAULT_PANEL = 15
+"""Agents asked when the request does not say how many."""
 MAX_RECEIPT = 8 * 1024 * 1024
 """Bytes; 64 votes of 4,096 components are well below."""
 CONTEXT = b"receipt"
-MIN_WEIGHT, MAX_WEIGHT = 1e-3, 1e3
-"""Range of a seat's weight: sums of weights stay exact enough and finite."""
 
 
 class Seat(Struct, frozen=True, array_like=True):
-    """One agent of the panel, where it lives, and what its vote weighs."""
+    """One agent of the panel, where it lives, and what its vote's weight is computed from (`protocol.weights`)."""
 
     agent_id: Id
     node_id: Id
-    weight: float = 1.0
+    good: float = 0.0
+    bad: float = 0.0
+    """Right and wrong answers on the question's topic that the convener knows of, capped and decayed."""
+    group: Annotated[int, Meta(ge=0, le=63)] = 0
+    """Agents of one group err alike; index into `Receipt.rho`."""
 
 
 class Receipt(Struct, frozen=True, array_like=True):
@@ -62,6 +67,10 @@ class Receipt(Struct, frozen=True, array_like=True):
     reveals: Annotated[list[Reveal], Meta(max_length=64)]
     missing: Annotated[dict[bytes, Annotated[str, Meta(max_length=MAX_REASON)]], Meta(max_length=64)]
     """Every agent of the panel whose vote does not count, and why."""
+    rho: Annotated[list[float], Meta(min_length=1, max_length=64)]
+    """By group: how alike its members' errors on canaries are, 0 to 1."""
+    votes_root: Hash
+    """Merkle root over the hashes committed to, in the order of the commit set."""
     calibration: Calibration
     outcome: Outcome
     elapsed_ms: float
@@ -85,6 +94,7 @@ class Settled:
     seats: list[Seat]
     votes: list[Vote]
     """The votes that count, one for each of `seats`, in the order of the panel."""
+    weights: list[float]
     faults: dict[bytes, str]
     """Committed votes in reveals that do not count."""
     tally: Tally
@@ -109,9 +119,19 @@ def settle(receipt: Receipt) -> Settled:
     seats = [seat for seat in receipt.panel if seat.agent_id in valid]
     votes = [valid[seat.agent_id] for seat in seats]
     capable = bool(receipt.panel) or receipt.outcome.reason != "NOT_CAPABLE"
-    weights = [seat.weight for seat in seats]
-    tally, outcome = conclude(receipt.question, votes, weights, receipt.quorum, receipt.calibration, capable=capable)
-    return Settled(seats, votes, faults, tally, outcome)
+    weighed = weigh(receipt.question, seats, receipt.rho)
+    tally, outcome = conclude(receipt.question, votes, weighed, receipt.quorum, receipt.calibration, capable=capable)
+    return Settled(seats, votes, weighed, faults, tally, outcome)
+
+
+def weigh(question: Question, seats: Sequence[Seat], rho: Sequence[float]) -> list[float]:
+    """What the votes of these seats weigh against each other."""
+    return weights([(seat.good, seat.bad, seat.group) for seat in seats], rho, max(2, len(question.choices)))
+
+
+def votes_root(commit_set: CommitSet) -> bytes:
+    """Merkle root over every hash that was committed to."""
+    return merkle_root([promised for commitment in commit_set.commitments for promised in commitment.hashes])
 
 
 def sign_receipt(key: NodeKey, receipt: Receipt) -> Receipt:
@@ -197,8 +217,8 @@ def answer_of(receipt: Receipt) -> ConsensusAnswer:
     settled = settle(receipt)
     question, outcome, tally = receipt.question, receipt.outcome, settled.tally
     votes = [
-        VoteInfo(show_id(seat.agent_id), show_id(seat.node_id), vote.brain, own.answer, own.probability, seat.weight, vote.ms)
-        for seat, vote, own in zip(settled.seats, settled.votes, tally.opinions, strict=True)
+        VoteInfo(show_id(seat.agent_id), show_id(seat.node_id), vote.brain, own.answer, own.probability, weight, vote.ms)
+        for seat, vote, weight, own in zip(settled.seats, settled.votes, settled.weights, tally.opinions, strict=True)
     ]
     dissent = [vote for vote, own in zip(votes, tally.opinions, strict=True) if own.answer is not None and not own.agrees]
     why = explain(question, tally, outcome, len(receipt.panel), receipt.quorum)
@@ -233,7 +253,8 @@ def _answer(outcome: Outcome) -> Answer:
 
 def _lack(receipt: Receipt) -> str:
     """One sentence on how the council was less than asked for; empty when it was not."""
-    if receipt.missing:
+    wanted = receipt.asked or min(DEFAULT_PANEL, len(receipt.panel))
+    if receipt.missing and len(receipt.panel) - len(receipt.missing) < min(wanted, len(receipt.panel)):
         reason = next(iter(receipt.missing.values()))
         return f"Degraded: {len(receipt.missing)} of {len(receipt.panel)} votes are missing ({reason})."
     if 0 < len(receipt.panel) < receipt.asked:

@@ -1,8 +1,8 @@
 """Checking a receipt offline: `verify_receipt` is what `moot verify` runs.
 
 It proves who said what, that nobody could see another's vote before committing to its own, that no committed vote was dropped
-unseen, and that the arithmetic is right. It does not prove truth. The calibration map, the panel's choice and the times are the
-convener's word: signed, and checked for form only.
+unseen, and that the arithmetic is right. It does not prove truth. The calibration map, the evidence behind weights, the panel's choice
+and the times are the convener's word: signed, and checked for form only.
 """
 
 from __future__ import annotations
@@ -20,8 +20,6 @@ from protocol.calibration import rises
 from protocol.errors import BadSignature, Malformed, PeerError
 from protocol.identity import Member, show_id, swarm_id_of, verify_chain
 from protocol.receipts import (
-    MAX_WEIGHT,
-    MIN_WEIGHT,
     VERSION,
     Receipt,
     Settled,
@@ -30,8 +28,10 @@ from protocol.receipts import (
     import_receipt,
     settle,
     summary_of,
+    votes_root,
 )
 from protocol.verdict import GRADABLE
+from protocol.weights import MAX_EVIDENCE
 
 PROVES = "This proves who said what and that the arithmetic is right; it does not prove truth."
 
@@ -115,8 +115,10 @@ def _member(receipt: Receipt, chain: list[bytes]) -> Member:
 def _check_asking(receipt: Receipt, convener: Member) -> None:
     if receipt.id != question_id(receipt.question, convener.node_id, receipt.nonce):
         raise BadSignature("the question's id does not belong to this question and convener")
-    if not all(MIN_WEIGHT <= seat.weight <= MAX_WEIGHT for seat in receipt.panel):
-        raise Malformed("a weight in the panel is out of range")
+    if not all(0.0 <= x <= MAX_EVIDENCE for seat in receipt.panel for x in (seat.good, seat.bad)):
+        raise Malformed("the evidence behind a weight is out of range")
+    if not all(0.0 <= x <= 1.0 for x in receipt.rho) or not all(seat.group < len(receipt.rho) for seat in receipt.panel):
+        raise Malformed("the groups of the panel, or a correlation, are out of range")
     if len({seat.agent_id for seat in receipt.panel}) != len(receipt.panel):
         raise Malformed("an agent sits on the panel twice")
     if not (math.isfinite(receipt.elapsed_ms) and math.isfinite(receipt.brain_ms)):
@@ -135,6 +137,8 @@ def _check_commitments(receipt: Receipt, convener: Member) -> dict[bytes, Member
         asked = {seat.agent_id for seat in receipt.panel if seat.node_id == node.node_id}
         check_commitment(commitment, receipt.id, asked, node.public_key)
         nodes[commitment.chain[0]] = node
+    if receipt.votes_root != votes_root(commit_set):
+        raise Malformed("the Merkle root is not that of the votes committed to")
     if len({node.node_id for node in nodes.values()}) != len(commit_set.commitments):
         raise Malformed("a node committed twice")
     return nodes

@@ -52,6 +52,25 @@ class HashedEmbedder(Embedder):
         return np.asarray(out / np.maximum(norms, 1e-12), np.float32)
 
 
+class WordsEmbedder(Embedder):
+    """The sum of each word's hashed features: blind to word order, so a shuffled sentence stays where it was. What memory keys use."""
+
+    name = "hashed-words-1"
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        import numpy as np
+
+        words = [re.findall(r"\w+", text[:MAX_CHARACTERS].lower()) for text in texts]
+        distinct = sorted({word for own in words for word in own})
+        vectors = dict(zip(distinct, HashedEmbedder().embed(distinct), strict=True))
+        out = np.zeros((len(texts), self.dim), np.float32)
+        for row, own in enumerate(words):
+            for word in own:
+                out[row] += vectors[word]
+        norms = np.linalg.norm(out, axis=1, keepdims=True)
+        return np.asarray(out / np.maximum(norms, 1e-12), np.float32)
+
+
 class MiniLmEmbedder(Embedder):
     """all-MiniLM-L6-v2 through sentence-transformers, weights from the package index."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from statistics import median
 from typing import Any
 
 import msgspec
@@ -17,7 +18,7 @@ import structlog
 from node.council.hearing import Hearing
 from node.council.panel import Panel
 from node.council.proofs import Proofs
-from node.council.request import Asking
+from node.council.request import MAX_PANEL, Asking
 from node.council.seams import Candidate, Courier, Directory, ReceiptBook
 from node.council.seating import seat
 from node.council.trust import Trust
@@ -38,7 +39,7 @@ from protocol.ballots import (
 from protocol.errors import InvalidRequest, Malformed, NotAvailable, PeerError, Unreachable, UserError
 from protocol.identity import Credentials, Member, NodeId, describe_leaf, show_id
 from protocol.messages import Commitments, CouncilCall, LinkMessage, RevealCall, Reveals
-from protocol.receipts import VERSION, Receipt, Seat, encode_receipt, settle, sign_receipt
+from protocol.receipts import VERSION, Receipt, encode_receipt, settle, sign_receipt, votes_root, weigh
 from protocol.verdict import Outcome
 
 MAX_ASKING = 64
@@ -47,6 +48,9 @@ TRANSIT_SHARE, TRANSIT_S = 0.1, 0.25
 """What the panel is told to answer in is shorter than what we wait by this share, at most so many seconds."""
 REVEAL_WAIT_S = 3.0
 """How long we wait for a reveal: no brain has to think for it, so whoever takes longer is gone."""
+HEDGE_S, SLOW, HEDGE_SHARE = 0.25, 3.0, 0.3
+"""A node is slow when it takes this many times as long as the median of those that answered, and more than so many seconds; or, while
+fewer than half have answered, longer than this share of the deadline."""
 CANARY_S = 0.05
 """How long an answer may wait for canary answers that did not come while the brains were thinking."""
 
@@ -83,7 +87,12 @@ class Convener:
         self._me = describe_leaf(credentials().leaf)
         self._asking = 0
 
-    async def convene(self, asking: Asking) -> Receipt:
+    @property
+    def asking(self) -> int:
+        """Questions being asked now."""
+        return self._asking
+
+    async def convene(self, asking: Asking, *, keep: bool = True) -> Receipt:
         """Ask, and keep the receipt. Raises `InvalidRequest` or `NotAvailable`; every other trouble is in the receipt."""
         if self._asking >= MAX_ASKING:
             raise NotAvailable(f"This node is convening {MAX_ASKING} questions already: ask again in a moment.", code="busy")
@@ -91,11 +100,15 @@ class Convener:
         try:
             started = self._runtime.monotonic()
             able = self._able(asking)
-            panel = seat(able, asking.size, self._runtime.random())
+            order = seat(able, MAX_PANEL, self._runtime.random(), asking.size)
+            panel = order[: asking.size]
+            homes = {candidate.node_id for candidate in panel}
+            spares = [candidate for candidate in order[asking.size :] if candidate.node_id not in homes]
             nonce = self._runtime.token_bytes(NONCE_BYTES)
-            hearing = Hearing(self._question(asking, nonce), nonce, asking, panel, started)
+            hearing = Hearing(self._question(asking, nonce), nonce, asking, panel, spares, started)
             receipt = await self._hold(hearing)
-            await self._receipts.save(receipt.id, encode_receipt(receipt))
+            if keep:
+                await self._receipts.save(receipt.id, encode_receipt(receipt))
         finally:
             self._asking -= 1
         log.info("consensus", question=show_id(receipt.id), status=receipt.outcome.status, reason=receipt.outcome.reason)
@@ -138,10 +151,8 @@ class Convener:
     async def _hold(self, hearing: Hearing) -> Receipt:
         """Both phases, with the canaries alongside."""
         async with asyncio.TaskGroup() as tasks:
-            calls = {node: tasks.create_task(self._commit(hearing, node, agents)) for node, agents in hearing.homes.items()}
             measuring = tasks.create_task(self._trust.measure(hearing.panel))
-            for call in calls.values():
-                await call
+            await self._collect(hearing, tasks)
             commit_set = self._commit_set(hearing)
             shows = [tasks.create_task(self._reveal(hearing, node, commit_set)) for node in hearing.commitments]
             for show in shows:
@@ -150,6 +161,33 @@ class Convener:
             await asyncio.wait([measuring], timeout=max(0.0, min(CANARY_S, slack / 2)))
             measuring.cancel()
         return self._receipt(hearing, commit_set)
+
+    async def _collect(self, hearing: Hearing, tasks: asyncio.TaskGroup) -> None:
+        """Commitments of the panel; where nodes are slow, of spares too, and then no more than were wanted are waited for."""
+        calls = {tasks.create_task(self._commit(hearing, node, agents)) for node, agents in hearing.homes.items()}
+        everybody, pending, hedged = len(calls), calls, False
+        while pending and not (hedged and hearing.committed >= hearing.wanted):
+            patience = None if hedged or not hearing.spares else self._patience(hearing, everybody - len(pending), everybody)
+            done, pending = await asyncio.wait(pending, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+            for call in done:
+                call.result()
+            lacking = hearing.wanted - hearing.committed
+            if (not done or not pending) and not hedged and lacking > 0:
+                hedged = True
+                for node, agents in hearing.take_spares(lacking).items():
+                    pending.add(tasks.create_task(self._commit(hearing, node, agents)))
+        for call in pending:
+            call.cancel()
+        late = [c.agent_id for c in hearing.panel if c.node_id not in hearing.commitments]
+        hearing.excuse(late, "slow: a spare agent answered in its place")
+
+    def _patience(self, hearing: Hearing, answered: int, asked: int) -> float:
+        """Seconds until the next look whether somebody is slow: `SLOW` times the median so far, once half have answered."""
+        spent = self._runtime.monotonic() - hearing.started
+        longest = HEDGE_SHARE * hearing.asking.deadline_s
+        if 2 * answered >= asked and hearing.arrivals:
+            longest = min(longest, max(HEDGE_S, SLOW * median(hearing.arrivals)))
+        return max(0.0, longest - spent)
 
     async def _commit(self, hearing: Hearing, node: NodeId, agents: list[bytes]) -> None:
         """One node's commitment, or why there is none."""
@@ -166,7 +204,11 @@ class Convener:
         except (PeerError, UserError) as error:
             hearing.excuse(agents, f"node {show_id(node)[:8]}: {error}")
             return
+        if node in hearing.commitments:
+            hearing.excuse(agents, "its node has committed already")
+            return
         hearing.commitments[node] = (member, commitment)
+        hearing.arrivals.append(self._runtime.monotonic() - hearing.started)
         for agent in agents:
             if agent not in commitment.agents:
                 hearing.excuse([agent], commitment.missing.get(agent, "its node did not mention it"))
@@ -211,6 +253,8 @@ class Convener:
 
     def _receipt(self, hearing: Hearing, commit_set: CommitSet) -> Receipt:
         """Settle by the same code as every verifier, and sign."""
+        seats, rho = self._trust.seats(hearing.question, hearing.panel)
+        counted = [seat for seat in seats if seat.agent_id in hearing.votes]
         draft = Receipt(
             version=VERSION,
             aggregator=AGGREGATOR,
@@ -218,12 +262,14 @@ class Convener:
             nonce=hearing.nonce,
             question=hearing.question,
             asked=hearing.asking.agents or 0,
-            panel=[Seat(candidate.agent_id, candidate.node_id) for candidate in hearing.panel],
-            quorum=hearing.asking.quorum or len(hearing.panel) // 2 + 1,
+            panel=seats,
+            quorum=hearing.asking.quorum or hearing.wanted // 2 + 1,
             commit_set=commit_set,
             reveals=[hearing.reveals[node] for node in sorted(hearing.reveals)],
             missing=hearing.missing,
-            calibration=self._trust.calibrate(hearing.question, hearing.voters),
+            rho=rho,
+            votes_root=votes_root(commit_set),
+            calibration=self._trust.calibrate(hearing.question, hearing.voters, weigh(hearing.question, counted, rho)),
             outcome=UNDECIDED if hearing.panel or not self._anybody() else NOT_CAPABLE,
             elapsed_ms=(self._runtime.monotonic() - hearing.started) * 1000.0,
             brain_ms=max((commitment.waited_ms for _, commitment in hearing.commitments.values()), default=0.0),

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 import msgspec
 import structlog
 
-from node.council.seams import AgentHost, Courier, Directory, ReceiptBook
+from node.council.ledger import Ledger
+from node.council.seams import AgentHost, Courier, Directory, ReceiptBook, TopicModel
 from node.runtime import Runtime
 from protocol.aggregate import Answer, canonical
 from protocol.api import FeedbackReply, FeedbackRequest
@@ -38,8 +39,18 @@ class Feedback:
     """Both sides: `give` tells the nodes, `serve` is told."""
 
     def __init__(
-        self, runtime: Runtime, me: Member, courier: Courier, host: AgentHost, directory: Directory, receipts: ReceiptBook
+        self,
+        runtime: Runtime,
+        me: Member,
+        courier: Courier,
+        host: AgentHost,
+        directory: Directory,
+        receipts: ReceiptBook,
+        ledger: Ledger,
+        topics: TopicModel,
     ) -> None:
+        self._ledger = ledger
+        self._topics = topics
         self._runtime = runtime
         self._me = me
         self._courier = courier
@@ -65,6 +76,9 @@ class Feedback:
             agents, unreachable = await self._tell(receipt_id, ratings, msgspec.json.encode(request.correct))
             if agents:  # where nobody heard it, it can be given again
                 await self._receipts.save_rating(receipt_id, self._me.node_id, request.score, self._runtime.now())
+                topic = self._topics.infer(receipt.question.text, receipt.question.choices or ["no", "yes"]) or ""
+                for _, score, agent in ratings:
+                    self._ledger.rate(agent, topic, score)
         finally:
             self._giving.discard(receipt_id)
         return FeedbackReply(request.id, agents, [show_id(node) for node in unreachable])

@@ -24,13 +24,22 @@ class Hearing:
     nonce: bytes
     asking: Asking
     panel: list[Candidate]
+    spares: list[Candidate]
+    """Who may be asked in place of somebody slow; moved to the panel when asked."""
     started: float
     """Monotonic seconds."""
     commitments: dict[NodeId, tuple[Member, Commitment]] = field(default_factory=dict)
     reveals: dict[NodeId, Reveal] = field(default_factory=dict)
     votes: dict[bytes, Vote] = field(default_factory=dict)
+    arrivals: list[float] = field(default_factory=list)
+    """Seconds after `started` at which commitments came."""
     reasons: dict[bytes, str] = field(default_factory=dict)
     """Why an agent's vote is missing, as far as known."""
+    wanted: int = field(init=False)
+    """Seats of the panel as called; spares add seats, not wants."""
+
+    def __post_init__(self) -> None:
+        self.wanted = len(self.panel)
 
     @property
     def homes(self) -> dict[NodeId, list[bytes]]:
@@ -43,6 +52,20 @@ class Hearing:
     def excuse(self, agents: Sequence[bytes], reason: str) -> None:
         for agent in agents:
             self.reasons.setdefault(agent, reason[:MAX_REASON])
+
+    @property
+    def committed(self) -> int:
+        """Agents that have committed to a vote."""
+        return sum(len(commitment.agents) for _, commitment in self.commitments.values())
+
+    def take_spares(self, count: int) -> dict[NodeId, list[bytes]]:
+        """Move up to `count` spares to the panel; by node. Nodes that were asked already are asked again for another agent."""
+        taken, self.spares = self.spares[:count], self.spares[count:]
+        self.panel.extend(taken)
+        homes: dict[NodeId, list[bytes]] = {}
+        for candidate in taken:
+            homes.setdefault(candidate.node_id, []).append(candidate.agent_id)
+        return homes
 
     @property
     def reveal_from(self) -> float:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from dataclasses import dataclass
 
 from protocol.api import MAX_CHOICES, MAX_EMBEDDING, MAX_QUESTION, ConsensusRequest
 from protocol.ballots import MAX_COMPONENT
 from protocol.errors import InvalidRequest
+from protocol.receipts import DEFAULT_PANEL
 
-DEFAULT_PANEL = 15
 MAX_PANEL = 64
 DEFAULT_DEADLINE_S = 30.0
 MAX_DEADLINE_S = 600.0
@@ -60,7 +62,14 @@ def _text(question: str | None) -> str:
         raise _wrong("The question is empty: write one.", "question")
     if len(question) > MAX_QUESTION:
         raise _wrong(f"The question has {len(question)} characters: shorten it to {MAX_QUESTION}.", "question")
+    if _control(question):
+        raise _wrong("The question holds a control character: remove it.", "question")
     return question
+
+
+def _control(text: str) -> bool:
+    """Characters that nobody types: C0 and C1 controls but tab and line ends, and lone surrogates."""
+    return any(unicodedata.category(c) in ("Cc", "Cs") and c not in "\t\n\r" for c in text)
 
 
 def _embedding(embedding: list[float] | None) -> tuple[float, ...]:
@@ -85,13 +94,19 @@ def _choices(choices: list[str] | None) -> tuple[str, ...]:
         raise _wrong(f"A choice is longer than {MAX_CHOICE} characters: shorten it.", "choices")
     if len({choice.strip() for choice in choices}) != len(choices):
         raise _wrong("Two choices are the same: give each once.", "choices")
+    if len({choice.strip().casefold() for choice in choices}) != len(choices):
+        raise _wrong("Two choices differ only in case: agents could not tell them apart, so reword one.", "choices")
+    if any(_control(choice) for choice in choices):
+        raise _wrong("A choice holds a control character: remove it.", "choices")
     return tuple(choices)
 
 
 def _kind(request: ConsensusRequest) -> str:
     """As given where it fits the rest of the request, else what the rest implies."""
     implied = "embedding" if request.embedding is not None else "choice" if request.choices is not None else "text"
-    kind = request.kind or implied
+    kind = request.kind or (implied if implied != "text" else kind_of(request.question or ""))
+    if request.combine == "memories" and implied != "embedding":
+        raise _wrong("'combine' is 'memories' but there is no embedding: memories are combined only for embeddings.", "combine")
     if request.embedding is not None and request.choices is not None:
         raise _wrong("An embedding has no choices: leave one of the two out.", "choices")
     if implied != "text" and kind != implied:
@@ -102,6 +117,28 @@ def _kind(request: ConsensusRequest) -> str:
     if implied == "text" and kind == "embedding":
         raise _wrong("'kind' is 'embedding' but there is a question and no embedding: send 'embedding' in its place.", "kind")
     return kind
+
+
+_YES_NO = re.compile(
+    r"(?:is|are|was|were|am|do|does|did|can|could|will|would|shall|should|may|might|must|has|have|had)(?:n['’]t)?\b", re.IGNORECASE
+)
+_NUMBER = re.compile(
+    r"how (?:many|much|old|tall|long|far|heavy|big|deep|high|fast|wide)\b"
+    r"|what (?:is|was) the (?:number|count|sum|product|difference|total)\b",
+    re.IGNORECASE,
+)
+_ALTERNATIVES = re.compile(r"\bor\b(?! not\b)", re.IGNORECASE)
+
+
+def kind_of(question: str) -> str:
+    """What kind of answer an English question asks for: number, boolean, else text. Read from its last sentence; shown in the answer."""
+    sentences = [part.strip() for part in re.split(r"(?<=[.!?])\s+|\n+", question.strip()[-1_000:]) if part.strip()]
+    last = sentences[-1] if sentences else ""
+    if not last.endswith("?"):
+        return "text"
+    if _NUMBER.match(last):
+        return "number"
+    return "boolean" if _YES_NO.match(last) and not _ALTERNATIVES.search(last) else "text"
 
 
 def _panel(agents: int | None, quorum: int | None) -> None:

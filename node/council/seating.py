@@ -19,10 +19,10 @@ UNFIT = 0.1
 """Added to every fitness: the unfittest agent still has a chance to be heard."""
 
 
-def seat(candidates: Sequence[Candidate], size: int, rng: random.Random) -> list[Candidate]:
-    """At most `size` agents. Deterministic for equal candidates (in any order) and equal `rng`."""
+def seat(candidates: Sequence[Candidate], size: int, rng: random.Random, panel: int | None = None) -> list[Candidate]:
+    """At most `size` agents, the first `panel` of which sit (the rest are spares). Deterministic for equal candidates and `rng`."""
     order = _by_turns(sorted(candidates, key=lambda candidate: candidate.agent_id), rng)
-    cap = max(1, math.ceil(FAMILY_SHARE * size))
+    cap = max(1, math.ceil(FAMILY_SHARE * (panel or size)))
     taken: dict[str, int] = {}
     seated: list[Candidate] = []
     waiting: list[Candidate] = []

@@ -15,13 +15,15 @@ from aiohttp import web
 from node.http import events, openai, openapi
 from node.http.access import Scope
 from node.http.errors import Handler, in_error_shape
-from node.http.handlers import control, council, dht, health, node, runs, tokens
+from node.http.handlers import control, council, dht, health, memory, node, runs, tokens
 from node.http.routes import SERVICES, Call, Route, delete, get, post, put, serve
 from node.http.services import Services
 from protocol.api import (
     MAX_BODY,
     AgentInfo,
     BroadcastRequest,
+    CanariesReply,
+    CanariesRequest,
     ChatCompletion,
     ChatRequest,
     ConsensusAnswer,
@@ -29,11 +31,20 @@ from protocol.api import (
     DhtPut,
     DhtPutReply,
     DhtValues,
+    EmbeddingsReply,
+    EmbeddingsRequest,
     Event,
     FeedbackReply,
     FeedbackRequest,
     Health,
     LeaveReply,
+    MemoryAdded,
+    MemoryInfo,
+    MemoryPurge,
+    MemoryPurged,
+    MemoryQuery,
+    MemoryRating,
+    MemoryRequest,
     ModelInfo,
     ModelList,
     NodeInfo,
@@ -75,6 +86,11 @@ ROUTES: tuple[Route, ...] = (
     get("/v1/consensus", council.recent, "This node's recent questions", takes=council.RecentQuery, gives=list[QuestionSummary]),
     post("/v1/feedback", council.feedback, "Say how good an answer was", takes=FeedbackRequest, gives=FeedbackReply),
     get("/v1/receipts/{id}", council.receipt, "The proof of an answer, for `moot verify`", gives=dict[str, Any]),
+    post("/v1/memory", memory.add, "Keep an answer where like questions find it", takes=MemoryRequest, gives=MemoryAdded),
+    get("/v1/memory", memory.search, "Memories nearest in meaning", takes=MemoryQuery, gives=list[MemoryInfo]),
+    post("/v1/memory/rating", memory.rate, "Say how good a memory is", takes=MemoryRating, gives=MemoryAdded),
+    post("/v1/memory/purge", memory.purge, "Forget a node's memories", takes=MemoryPurge, gives=MemoryPurged, scope=Scope.ADMIN),
+    post("/v1/canaries", memory.canaries, "Add hidden canary questions", takes=CanariesRequest, gives=CanariesReply, scope=Scope.ADMIN),
     put("/v1/dht/{key}", dht.put, "Store a value, signed by this node", takes=DhtPut, gives=DhtPutReply),
     get("/v1/dht/{key}", dht.get, "Every writer's value of a key", gives=DhtValues),
     post("/v1/tokens", tokens.create, "Make a join token", takes=TokenRequest, gives=TokenReply, scope=Scope.ADMIN),
@@ -91,6 +107,7 @@ ROUTES: tuple[Route, ...] = (
     get("/v1/models", openai.models, "OpenAI: models", gives=ModelList),
     get("/v1/models/{model}", openai.model, "OpenAI: one model", gives=ModelInfo),
     post("/v1/chat/completions", openai.chat, "OpenAI: ask as a chat", takes=ChatRequest, gives=ChatCompletion, timeout_s=None),
+    post("/v1/embeddings", openai.embeddings, "OpenAI: vectors of texts", takes=EmbeddingsRequest, gives=EmbeddingsReply),
 )
 
 

@@ -1,17 +1,25 @@
-"""OpenAI's surface: `/v1/models` and `/v1/chat/completions`, so that any client of that API can ask the swarm.
+"""OpenAI's surface: models, chat completions and embeddings, so that any client of that API can ask the swarm.
 
 The last user message is the question, system messages become its system text; earlier turns are not read, because every agent answers
-one question alone. `choices` (moot's own) makes it a choice. An abstention is a sentence as content. `temperature` and the token limits
-are accepted because clients always send them, and change nothing: a council samples by its own rules.
+one question alone. `choices` (moot's own) or the `enum` of a JSON schema makes it a choice. An abstention is a sentence as content.
+
+    n, stop, max_tokens   as OpenAI means them: n councils; the content is cut at a stop sequence, or (`length`) after so many tokens
+    response_format       for choice and yes/no questions `{"answer", "confidence"}`, or the schema's own property
+    temperature, top_p, penalties, seed   accepted because clients always send them; a council samples by its own rules
+
+Tokens are counted as four bytes each: every brain has a tokenizer of its own.
 """
 
 from __future__ import annotations
 
+import base64
+import struct
 from typing import Literal
 
 import msgspec
 from aiohttp import web
 
+from node.council.request import kind_of
 from node.http.handlers.council import ask
 from node.http.routes import Call
 from node.http.services import Services
@@ -28,13 +36,19 @@ from protocol.api import (
     ChatUsage,
     ConsensusAnswer,
     ConsensusRequest,
+    EmbeddingInfo,
+    EmbeddingsReply,
+    EmbeddingsRequest,
+    EmbeddingUsage,
     ModelInfo,
     ModelList,
+    ResponseFormat,
 )
 from protocol.errors import InvalidRequest, NotFound
 
 SWARM_MODEL = "moot"
 BYTES_PER_TOKEN = 4
+MAX_TOKENS = 4_096
 
 
 async def models(call: Call[None]) -> ModelList:
@@ -53,9 +67,30 @@ async def chat(call: Call[ChatRequest]) -> ChatCompletion | web.StreamResponse:
     request = call.body
     if request.stream_options is not None and not request.stream:
         raise InvalidRequest("'stream_options' is for streams: set 'stream' to true.", code="invalid_value", param="stream_options")
-    answer = await ask(call, _question(call.services, request))
-    completion = _completion(call.services, request, answer)
+    question = _question(call.services, request)
+    if request.stream and (request.n or 1) > 1:
+        raise InvalidRequest("A stream carries one answer: leave 'n' out.", code="invalid_value", param="n")
+    answers = [await ask(call, question) for _ in range(request.n or 1)]  # one slot, one after the other
+    completion = _completion(call.services, request, answers)
     return await _stream(call, completion) if request.stream else completion
+
+
+async def embeddings(call: Call[EmbeddingsRequest]) -> EmbeddingsReply:
+    """Vectors of the embedder that the swarm's memory uses, in the shape of OpenAI's."""
+    request = call.body
+    _known(call.services, request.model)
+    texts = [request.input] if isinstance(request.input, str) else request.input
+    name, vectors = await call.services.memory.embed(texts)
+    tokens = sum(_tokens(text) for text in texts)
+    data = [
+        EmbeddingInfo("embedding", index, vector if request.encoding_format == "float" else _base64(vector))
+        for index, vector in enumerate(vectors)
+    ]
+    return EmbeddingsReply("list", data, name, EmbeddingUsage(tokens, tokens))
+
+
+def _base64(vector: list[float]) -> str:
+    return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
 
 
 def content_of(answer: ConsensusAnswer) -> str:
@@ -92,20 +127,64 @@ def _question(services: Services, request: ChatRequest) -> ConsensusRequest:
     system = "\n".join(message.content for message in request.messages if message.role in ("system", "developer"))
     if not asked[-1].strip():
         raise InvalidRequest("The last user message is empty: it is the question.", code="invalid_value", param="messages")
-    return ConsensusRequest(question=asked[-1], choices=request.choices, deadline_s=request.deadline_s, system=system or None, brain=brain)
+    choices = request.choices or (list(_enum(request.response_format)[1]) or None)
+    if request.response_format is not None and request.response_format.type != "text" and choices is None and kind_of(asked[-1]) == "text":
+        raise InvalidRequest(
+            "JSON is for questions with choices, yes/no and numbers: add 'choices', or a schema with an 'enum'.",
+            code="invalid_value",
+            param="response_format",
+        )
+    return ConsensusRequest(
+        question=asked[-1],
+        choices=choices,
+        deadline_s=request.deadline_s,
+        system=system or None,
+        brain=brain,
+        remember=request.remember,
+    )
 
 
-def _completion(services: Services, request: ChatRequest, answer: ConsensusAnswer) -> ChatCompletion:
+def _enum(wanted: ResponseFormat | None) -> tuple[str, tuple[str, ...]]:
+    """(name, choices) of the schema's first property with an `enum` of texts; nothing where there is none."""
+    schema = wanted.json_schema.schema if wanted is not None and wanted.json_schema is not None else {}
+    properties = schema.get("properties")
+    for name, rule in properties.items() if isinstance(properties, dict) else ():
+        options = rule.get("enum") if isinstance(rule, dict) else None
+        if isinstance(options, list) and options and all(isinstance(option, str) for option in options):
+            return str(name), tuple(options)
+    return "answer", ()
+
+
+def _content(request: ChatRequest, answer: ConsensusAnswer) -> tuple[str, Literal["stop", "length"]]:
+    """What is said, in the form asked for, cut where asked; and why it ends."""
+    wanted = request.response_format
+    if wanted is not None and wanted.type != "text" and answer.status == "answered":
+        name = _enum(wanted)[0]
+        fields = {name: answer.answer} if wanted.type == "json_schema" else {name: answer.answer, "confidence": answer.confidence}
+        return msgspec.json.encode(fields).decode(), "stop"  # JSON that is cut is no JSON
     content = content_of(answer)
-    prompt, written = sum(_tokens(message.content) for message in request.messages), _tokens(content)
+    stops = [request.stop] if isinstance(request.stop, str) else request.stop or []
+    content = content[: min([at for stop in stops if stop and (at := content.find(stop)) >= 0], default=len(content))]
+    limit = BYTES_PER_TOKEN * (request.max_completion_tokens or request.max_tokens or MAX_TOKENS)
+    if len(content.encode()) > limit:
+        return content.encode()[:limit].decode(errors="ignore"), "length"
+    return content, "stop"
+
+
+def _completion(services: Services, request: ChatRequest, answers: list[ConsensusAnswer]) -> ChatCompletion:
+    said = [_content(request, answer) for answer in answers]
+    prompt = sum(_tokens(message.content) for message in request.messages)
+    written, answer = sum(_tokens(content) for content, _ in said), answers[0]
     return ChatCompletion(
         id=f"chatcmpl-{answer.id}",
         object="chat.completion",
         created=int(services.runtime.now()),
         model=request.model,
-        choices=[ChatChoice(0, ChatReply("assistant", content), "stop")],
+        choices=[ChatChoice(index, ChatReply("assistant", content), why) for index, (content, why) in enumerate(said)],
         usage=ChatUsage(prompt, written, prompt + written),
-        moot=ChatExtra(answer.status, answer.reason, answer.confidence, answer.agreement, answer.id),
+        moot=ChatExtra(
+            answer.status, answer.reason, answer.confidence, answer.agreement, answer.id, degraded=answer.degraded, votes=answer.votes
+        ),
     )
 
 
@@ -119,7 +198,7 @@ async def _stream(call: Call[ChatRequest], whole: ChatCompletion) -> web.StreamR
     chunks = [
         _chunk(whole, ChatDelta(role="assistant", content="")),
         _chunk(whole, ChatDelta(content=whole.choices[0].message.content)),
-        msgspec.structs.replace(_chunk(whole, ChatDelta(), "stop"), moot=whole.moot),
+        msgspec.structs.replace(_chunk(whole, ChatDelta(), whole.choices[0].finish_reason), moot=whole.moot),
     ]
     if with_usage:
         chunks = [msgspec.structs.replace(chunk, usage=None) for chunk in chunks]
@@ -131,5 +210,5 @@ async def _stream(call: Call[ChatRequest], whole: ChatCompletion) -> web.StreamR
     return response
 
 
-def _chunk(whole: ChatCompletion, delta: ChatDelta, finish: Literal["stop"] | None = None) -> ChatChunk:
+def _chunk(whole: ChatCompletion, delta: ChatDelta, finish: Literal["stop", "length"] | None = None) -> ChatChunk:
     return ChatChunk(whole.id, "chat.completion.chunk", whole.created, whole.model, [ChatChunkChoice(0, delta, finish)])

@@ -16,6 +16,8 @@ from node.runtime import Runtime
 from protocol.api import (
     AgentInfo,
     BroadcastRequest,
+    CanariesReply,
+    CanariesRequest,
     ConsensusAnswer,
     ConsensusRequest,
     DhtPut,
@@ -24,6 +26,13 @@ from protocol.api import (
     Event,
     FeedbackReply,
     FeedbackRequest,
+    MemoryAdded,
+    MemoryInfo,
+    MemoryPurge,
+    MemoryPurged,
+    MemoryQuery,
+    MemoryRating,
+    MemoryRequest,
     NodeInfo,
     Peers,
     QuestionSummary,
@@ -60,6 +69,19 @@ class DhtService(Protocol):
 
     async def put(self, key: str, request: DhtPut, /) -> DhtPutReply: ...
     async def get(self, key: str, /) -> DhtValues: ...
+
+
+class MemoryService(Protocol):
+    """Semantic memory, and this node's hidden canaries."""
+
+    async def add(self, request: MemoryRequest, /) -> MemoryAdded: ...
+    async def search(self, query: MemoryQuery, /) -> list[MemoryInfo]: ...
+    async def rate(self, rating: MemoryRating, /) -> None: ...
+    async def purge(self, request: MemoryPurge, /) -> MemoryPurged: ...
+    async def embed(self, texts: list[str], /) -> tuple[str, list[list[float]]]:
+        """(embedder, one vector a text)."""
+
+    async def canaries(self, request: CanariesRequest, /) -> CanariesReply: ...
 
 
 class TokenService(Protocol):
@@ -122,4 +144,5 @@ class Services:
     runs: RunService
     events: EventService
     control: ControlService
+    memory: MemoryService
     limits: Limits = field(default_factory=Limits)

@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
-from node.council.request import DEFAULT_DEADLINE_S, DEFAULT_PANEL, check_request
+from node.council.request import DEFAULT_DEADLINE_S, check_request
 from protocol.api import ConsensusRequest
 from protocol.errors import InvalidRequest
+from protocol.receipts import DEFAULT_PANEL
 
 TWO = ["a", "b"]
 
@@ -24,6 +25,12 @@ TWO = ["a", "b"]
         ({"question": "?", "choices": [str(n) for n in range(65)]}, "choices", "65 choices"),
         ({"question": "?", "choices": ["a", " "]}, "choices", "blank"),
         ({"question": "?", "choices": ["a", "b", "a "]}, "choices", "same"),
+        ({"question": "?", "choices": ["a", "b", "A "]}, "choices", "only in case"),
+        ({"question": "?", "choices": ["a", "b\x07"]}, "choices", "control"),
+        ({"question": "?", "choices": [str(n) for n in range(1_000)]}, "choices", "1000 choices"),
+        ({"question": "x" * 1_000_000}, "question", "1000000"),
+        ({"question": "a\x00b"}, "question", "control"),
+        ({"question": "?", "combine": "memories"}, "combine", "no embedding"),
         ({"question": "?", "choices": ["a", "b" * 513]}, "choices", "512"),
         ({"question": "?", "kind": "choice"}, "choices", "add 'choices'"),
         ({"question": "?", "kind": "boolean", "choices": TWO}, "kind", "leave 'kind' out"),
@@ -72,3 +79,23 @@ def test_the_kind_follows_from_what_is_there(fields: dict[str, Any], kind: str) 
 def test_defaults() -> None:
     asking = check_request(ConsensusRequest(question="?"))
     assert (asking.size, asking.agents, asking.quorum, asking.deadline_s) == (DEFAULT_PANEL, None, None, DEFAULT_DEADLINE_S)
+
+
+@pytest.mark.parametrize(
+    ("question", "kind"),
+    [
+        ("Is the sky blue?", "boolean"),
+        ("It rained.\nDid the match take place?", "boolean"),
+        ("Isn't it late?", "boolean"),
+        ("How many legs has a spider?", "number"),
+        ("What is the sum of 2 and 3?", "number"),
+        ("Is it a cat or a dog?", "text"),
+        ("Is this all.", "text"),
+        ("What is love?", "text"),
+        ("How do I bake bread?", "text"),
+        ("issue a refund?", "text"),
+    ],
+)
+def test_the_kind_is_read_from_the_question(question: str, kind: str) -> None:
+    assert check_request(ConsensusRequest(question=question)).kind == kind
+    assert check_request(ConsensusRequest(question=question, kind="text")).kind == "text"

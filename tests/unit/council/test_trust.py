@@ -8,13 +8,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from node.council.canaries import CanarySet
+from node.council.canaries import Canary, CanarySet
 from node.council.proofs import KEEP_S, Proofs
 from node.runtime import Runtime
 from node.testing import SimRuntime
 from protocol.api import ConsensusRequest
-from protocol.errors import BadSignature, LocalError, NotAvailable, Refused
+from protocol.errors import BadSignature, InvalidRequest, LocalError, NotAvailable, Refused
 from protocol.messages import CanaryCall
+from protocol.receipts import encode_receipt
+from protocol.verification import verify_receipt
 from tests.unit.council.world import Swarm
 
 REQUEST = ConsensusRequest(question="Good?", choices=["good", "bad"])
@@ -127,7 +129,7 @@ async def test_too_many_questions_at_once_are_refused_with_a_remedy(three: Swarm
 
 async def test_a_proof_is_checked_again_after_a_while_and_refused_once_expired(three: Swarm) -> None:
     node = three.nodes[0]
-    start = node.runtime.monotonic()  # its certificate was issued now, by the loop's clock
+    start = asyncio.get_running_loop().time()
     clock = [start]
     runtime: Runtime = SimRuntime("proofs", lambda: clock[0])
     proofs = Proofs(runtime, node.credentials.root)
@@ -144,3 +146,24 @@ async def test_a_good_proof_of_another_node_is_refused(three: Swarm) -> None:
     proofs = Proofs(three.nodes[0].runtime, three.nodes[0].credentials.root)
     with pytest.raises(BadSignature, match="another node"):
         proofs.member(three.nodes[0].credentials.chain, three.nodes[1].id)
+
+
+async def test_hidden_canaries_teach_the_ledger_who_is_right(swarm: Swarm) -> None:
+    for said in ("yes", "yes", "no"):
+        swarm.add(said)
+    council = swarm.nodes[0].council
+    canaries = [Canary(f"h{n}", "colours", f"is colours {n} so?", ["yes", "no"], "yes") for n in range(12)]
+    assert await council.examiner.add(canaries) == 12
+    for _ in range(12):
+        assert await council.examiner.examine()
+    answer = await council.ask(ConsensusRequest(question="colours again?", choices=["yes", "no"]))
+    weights = {vote.answer: vote.weight for vote in answer.votes}
+    assert weights["yes"] > 10 * weights["no"]
+    assert not any("is colours" in row.question for row in await council.recent(50))
+    assert verify_receipt(encode_receipt(await council.receipt(answer.id))).ok
+
+
+async def test_a_canary_that_contradicts_itself_is_refused(swarm: Swarm) -> None:
+    swarm.add("yes")
+    with pytest.raises(InvalidRequest, match="'x'"):
+        await swarm.nodes[0].council.examiner.add([Canary("x", "t", "q?", ["a", "b"], "c")])

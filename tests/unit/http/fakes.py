@@ -18,6 +18,8 @@ from protocol.api import (
     Basis,
     BrainInfo,
     BroadcastRequest,
+    CanariesReply,
+    CanariesRequest,
     CellInfo,
     ConsensusAnswer,
     ConsensusRequest,
@@ -28,6 +30,13 @@ from protocol.api import (
     FeedbackReply,
     FeedbackRequest,
     IterationInfo,
+    MemoryAdded,
+    MemoryInfo,
+    MemoryPurge,
+    MemoryPurged,
+    MemoryQuery,
+    MemoryRating,
+    MemoryRequest,
     NodeInfo,
     PeerInfo,
     Peers,
@@ -128,6 +137,32 @@ class FakeDht:
 
 
 @dataclass
+class FakeMemory:
+    kept: list[MemoryInfo] = field(default_factory=list)
+    canary_count: int = 0
+
+    async def add(self, request: MemoryRequest) -> MemoryAdded:
+        self.kept.append(MemoryInfo("m" * 32, NODE, request.text or "", str(request.value), 1.0, 0.5, True, 0.0, None))
+        return MemoryAdded("m" * 32)
+
+    async def search(self, query: MemoryQuery) -> list[MemoryInfo]:
+        return self.kept[: query.top_k]
+
+    async def rate(self, rating: MemoryRating) -> None:
+        self.kept = [one for one in self.kept if one.id != rating.id]
+
+    async def purge(self, request: MemoryPurge) -> MemoryPurged:
+        return MemoryPurged(len(self.kept), True)
+
+    async def embed(self, texts: list[str]) -> tuple[str, list[list[float]]]:
+        return "fake-1", [[float(len(text)), 0.5] for text in texts]
+
+    async def canaries(self, request: CanariesRequest) -> CanariesReply:
+        self.canary_count += len(request.canaries)
+        return CanariesReply(self.canary_count)
+
+
+@dataclass
 class FakeTokens:
     good: list[str] = field(default_factory=lambda: ["abc"])
 
@@ -194,6 +229,7 @@ class FakeDaemon:
     node: FakeNode = field(default_factory=FakeNode)
     council: FakeCouncil = field(default_factory=FakeCouncil)
     dht: FakeDht = field(default_factory=FakeDht)
+    memory: FakeMemory = field(default_factory=FakeMemory)
     tokens: FakeTokens = field(default_factory=FakeTokens)
     bus: EventBus = field(default_factory=lambda: EventBus(SystemRuntime()))
     control: FakeControl = field(default_factory=FakeControl)
@@ -213,5 +249,6 @@ class FakeDaemon:
             runs=self.runs,
             events=self.bus,
             control=self.control,
+            memory=self.memory,
             limits=limits or Limits(),
         )

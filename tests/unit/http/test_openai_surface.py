@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 
 import openai
@@ -38,7 +39,13 @@ async def test_a_chat_is_a_question_with_its_choices(client_of: openai.AsyncOpen
     assert reply.choices[0].message.content == "good"
     assert reply.usage is not None
     assert reply.usage.total_tokens == reply.usage.prompt_tokens + reply.usage.completion_tokens
-    assert reply.model_extra == {"moot": {"status": "answered", "reason": None, "confidence": 0.8, "agreement": 1.0, "receipt": RECEIPT}}
+    extra = (reply.model_extra or {})["moot"]
+    assert {name: extra[name] for name in ("status", "confidence", "receipt")} == {
+        "status": "answered",
+        "confidence": 0.8,
+        "receipt": RECEIPT,
+    }
+    assert extra["votes"][0]["answer"] == "good"
     asked = daemon.council.asked[0]
     assert (asked.question, asked.choices, asked.system, asked.brain) == ("Is it good?", ["good", "bad"], "Be strict.", "tiny")
     assert asked.deadline_s == 5
@@ -93,7 +100,7 @@ async def test_an_unknown_model_is_not_found(client_of: openai.AsyncOpenAI, name
     assert (missing.value.code, missing.value.param) == ("model_not_found", "model")
 
 
-@pytest.mark.parametrize("name", ["seed", "top_p", "presence_penalty", "stop", "tools", "made_up"])
+@pytest.mark.parametrize("name", ["tools", "logprobs", "audio", "made_up"])
 async def test_a_parameter_we_do_not_have_is_refused_by_name(client_of: openai.AsyncOpenAI, name: str) -> None:
     with pytest.raises(openai.BadRequestError) as refused:
         await client_of.chat.completions.create(model="moot", messages=QUESTION, extra_body={name: 1})
@@ -122,3 +129,37 @@ async def test_a_key_matters_once_tokens_are_configured(listen: Listen) -> None:
     assert refused.value.code == "invalid_api_key"
     async with official(url, "one") as client:
         assert (await client.models.list()).data
+
+
+async def test_stop_and_max_tokens_cut_the_content(client_of: openai.AsyncOpenAI, daemon: FakeDaemon) -> None:
+    daemon.council.answer = ABSTAINED
+    reply = await client_of.chat.completions.create(model="moot", messages=QUESTION, stop=[" abstained", "zzz"])
+    assert (reply.choices[0].message.content, reply.choices[0].finish_reason) == ("The council", "stop")
+    reply = await client_of.chat.completions.create(model="moot", messages=QUESTION, max_tokens=2)
+    assert (reply.choices[0].message.content, reply.choices[0].finish_reason) == ("The coun", "length")
+
+
+async def test_n_asks_as_many_councils(client_of: openai.AsyncOpenAI, daemon: FakeDaemon) -> None:
+    reply = await client_of.chat.completions.create(model="moot", messages=QUESTION, n=3, seed=1, top_p=0.5)
+    assert [choice.index for choice in reply.choices] == [0, 1, 2]
+    assert len(daemon.council.asked) == 3
+
+
+async def test_a_schema_with_an_enum_is_a_choice_and_its_answer_json(client_of: openai.AsyncOpenAI, daemon: FakeDaemon) -> None:
+    schema: dict[str, object] = {"type": "object", "properties": {"verdict": {"enum": ["good", "bad"]}}}
+    write: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Write."}]
+    reply = await client_of.chat.completions.create(
+        model="moot", messages=QUESTION, response_format={"type": "json_schema", "json_schema": {"name": "v", "schema": schema}}
+    )
+    assert daemon.council.asked[0].choices == ["good", "bad"]
+    assert json.loads(reply.choices[0].message.content or "") == {"verdict": "good"}
+    with pytest.raises(openai.BadRequestError):
+        await client_of.chat.completions.create(model="moot", messages=write, response_format={"type": "json_object"})
+
+
+async def test_embeddings_come_as_the_client_asks(client_of: openai.AsyncOpenAI) -> None:
+    reply = await client_of.embeddings.create(model="moot", input=["one", "three"])
+    assert [row.embedding for row in reply.data] == [[3.0, 0.5], [5.0, 0.5]]
+    assert reply.model == "fake-1"
+    one = await client_of.embeddings.create(model="moot", input="four", encoding_format="float")
+    assert one.data[0].embedding == [4.0, 0.5]

@@ -24,7 +24,7 @@ from protocol.ballots import (
 )
 from protocol.calibration import Calibration, fit
 from protocol.identity import Credentials, NodeKey, issue_keeper, issue_leaf, issue_root
-from protocol.receipts import VERSION, Receipt, Seat, settle, sign_receipt
+from protocol.receipts import VERSION, Receipt, Seat, settle, sign_receipt, votes_root
 from protocol.verdict import Outcome
 
 NOW = 1_780_000_000.0
@@ -101,7 +101,7 @@ class Assembly:
         shown = [self.reveal(node, commit_set) for node in range(len(self.votes))] if reveals is None else list(reveals)
         draft = Receipt(
             VERSION, AGGREGATOR, self.convener.root, self.nonce, self.question, 0, self.panel, len(self.panel) // 2 + 1,
-            commit_set, shown, self.missing, self.calibration, UNDECIDED, 20.0, 5.0,
+            commit_set, shown, self.missing, [0.0], votes_root(commit_set), self.calibration, UNDECIDED, 20.0, 5.0,
         )  # fmt: skip
         draft = msgspec.structs.replace(draft, **fields)
         return self.sign(msgspec.structs.replace(draft, outcome=settle(draft).outcome))

@@ -43,6 +43,8 @@ TAGS = {
     40: "CellStart",
     41: "CellMessage",
     42: "CellReport",
+    50: "ReceiptRequest",
+    51: "ReceiptReply",
     60: "Contact",
     61: "Ping",
     62: "Pong",

@@ -118,15 +118,17 @@ def calibration(**fields: Any) -> Callable[[Receipt], Receipt]:
         (lambda r: replace(panel=r.panel[:3])(r), "speaks for an agent"),
         (lambda r: replace(panel=[*r.panel, r.panel[0]])(r), "twice"),
         (lambda r: replace(panel=[*r.panel, Seat(b"x" * 20, r.panel[0].node_id)])(r), "not the whole panel"),
-        (lambda r: replace(panel=[Seat(s.agent_id, s.node_id, 5.0) for s in r.panel[:1]] + r.panel[1:])(r), "does not follow"),
-        (lambda r: replace(panel=[Seat(s.agent_id, s.node_id, float("nan")) for s in r.panel])(r), "weight"),
-        (lambda r: replace(panel=[Seat(s.agent_id, s.node_id, 1e308) for s in r.panel])(r), "weight"),
+        (lambda r: replace(panel=[Seat(s.agent_id, s.node_id, 50.0) for s in r.panel[:1]] + r.panel[1:])(r), "does not follow"),
+        (lambda r: replace(panel=[Seat(s.agent_id, s.node_id, float("nan")) for s in r.panel])(r), "evidence"),
+        (lambda r: replace(panel=[Seat(s.agent_id, s.node_id, 1e308) for s in r.panel])(r), "evidence"),
         (lambda r: replace(panel=[Seat(s.agent_id, b"x" * 20) for s in r.panel])(r), "speaks for an agent"),
         (lambda r: replace(reveals=[*r.reveals, r.reveals[0]])(r), "twice"),
         (replace(reveals=[]), "not the whole panel"),
+        (replace(rho=[2.0]), "correlation"),
+        (replace(votes_root=bytes(32)), "Merkle"),
         (replace(nonce=b"m" * 16), "question's id"),
-        (replace(aggregator="2"), "update moot"),
-        (replace(version=2), "update moot"),
+        (replace(aggregator="1"), "update moot"),
+        (replace(version=1), "update moot"),
         (replace(elapsed_ms=float("nan")), "not finite"),
         (lambda r: replace(question=msgspec.structs.replace(r.question, text="Else?"))(r), "question's id"),
         (lambda r: replace(question=msgspec.structs.replace(r.question, asked_at=1e300))(r), "time"),
@@ -216,7 +218,7 @@ def test_a_kind_without_canaries_cannot_be_calibrated() -> None:
 
 def test_the_exported_file_is_one_json_object_that_verifies() -> None:
     exported = export_receipt(decode_receipt(WHOLE))
-    assert exported["moot_receipt"] == 1
+    assert exported["moot_receipt"] == 2
     assert exported["summary"]["answer"] == "a"
     text = json.dumps(exported, indent=2).encode()
     assert verify_receipt(text, ROOT).ok
@@ -227,7 +229,7 @@ def test_the_exported_file_is_one_json_object_that_verifies() -> None:
 @pytest.mark.parametrize(
     ("fields", "found"),
     [
-        ({"moot_receipt": 2}, '"moot_receipt": 1'),
+        ({"moot_receipt": 3}, '"moot_receipt": 2'),
         ({"receipt": 7}, '"receipt"'),
         ({"receipt": "not base64!"}, "base64"),
         ({"receipt": base64.b64encode(b"nothing").decode()}, "not a receipt"),
@@ -247,6 +249,6 @@ def test_a_summary_cannot_lie() -> None:
     assert verify_receipt(exported).problem == "the summary in the file is not what the receipt says"
 
 
-@pytest.mark.parametrize("data", [b"{", b'{"moot_receipt": 1}', b"{}", b'{"moot_receipt": 1, "receipt": "", "summary": {}}'])
+@pytest.mark.parametrize("data", [b"{", b'{"moot_receipt": 2}', b"{}", b'{"moot_receipt": 2, "receipt": "", "summary": {}}'])
 def test_a_damaged_file_is_refused(data: bytes) -> None:
     assert not verify_receipt(data).ok

@@ -1,0 +1,189 @@
+"""What this node knows of other agents' skill: its own observations, and what other members published of theirs.
+
+Own observations come from hidden canaries and from people's feedback given here; they are kept on disk and published as signed records
+(key: the agent; one record a rater). What others publish is read in the background, capped a rater and decayed (`protocol.weights`).
+In an open swarm one person can be many raters: the cap is a rater's, so only a closed swarm makes it a person's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+import structlog
+from msgspec import Struct
+
+from node.runtime import Runtime
+from protocol.errors import PeerError, UserError
+from protocol.records import MAX_VALUE, Record, key_of
+from protocol.weights import Evidence, Marks, merge_raters
+
+MAX_AGENTS = 4_096
+MAX_MARKS = 512
+"""Canaries remembered of one agent."""
+MAX_TOPICS = 8
+"""Topics of one published record: it must fit a record."""
+FRESH_S = 600.0
+"""Other raters' records are read again after this long."""
+TTL_S = 14 * 86_400
+READ_S = 5.0
+AT_ONCE = 4
+
+Odds = tuple[float, ...] | None
+log = structlog.get_logger("council")
+
+
+class Shelf(Protocol):
+    """The part of the DHT that is needed here (`node.dht.service.Dht`)."""
+
+    async def put(self, key: bytes, subkey: str, value: bytes, ttl_s: int) -> object: ...
+
+    async def get(self, key: bytes) -> list[Record]: ...
+
+
+class Mark(Struct, frozen=True, array_like=True):
+    """One agent's answer to one hidden canary: its capped log-odds (None: no opinion) and whether it was right."""
+
+    odds: Odds
+    right: bool
+
+
+class Account(Struct, array_like=True):
+    """Own observations of one agent."""
+
+    topics: dict[str, Evidence]
+    marks: dict[str, Mark]
+
+
+_accounts = msgspec.msgpack.Decoder(dict[bytes, Account])
+_published = msgspec.msgpack.Decoder(dict[str, Evidence])
+
+
+class Ledger:
+    """Bounded, least recently touched agents out first."""
+
+    def __init__(self, runtime: Runtime, me: bytes, shelf: Shelf | None = None) -> None:
+        """`me`: this node's public key, the author of its own records."""
+        self._runtime = runtime
+        self._me = me
+        self._shelf = shelf
+        self._accounts: OrderedDict[bytes, Account] = OrderedDict()
+        self._heard: OrderedDict[bytes, tuple[float, list[dict[str, Evidence]]]] = OrderedDict()
+        self._unpublished: set[bytes] = set()
+
+    # ---- observations ------------------------------------------------------------------------------------------------
+
+    def mark(self, agent: bytes, topic: str, canary: str, odds: Odds, right: bool) -> None:
+        """An answer to a hidden canary. No opinion counts as neither right nor wrong."""
+        account = self._account(agent)
+        account.marks[canary] = Mark(odds, right)
+        while len(account.marks) > MAX_MARKS:
+            account.marks.pop(next(iter(account.marks)))
+        if odds is not None:
+            self._observe(agent, account, topic, float(right))
+
+    def rate(self, agent: bytes, topic: str, score: float) -> None:
+        """A person's rating of this agent's answer, given at this node."""
+        self._observe(agent, self._account(agent), topic, score)
+
+    def _observe(self, agent: bytes, account: Account, topic: str, right: float) -> None:
+        account.topics[topic] = account.topics.get(topic, Evidence()).plus(right, self._runtime.now())
+        self._unpublished.add(agent)
+
+    def _account(self, agent: bytes) -> Account:
+        account = self._accounts.setdefault(agent, Account({}, {}))
+        self._accounts.move_to_end(agent)
+        if len(self._accounts) > MAX_AGENTS:
+            self._unpublished.discard(self._accounts.popitem(last=False)[0])
+        return account
+
+    # ---- what follows ------------------------------------------------------------------------------------------------
+
+    def evidence(self, agent: bytes, topic: str) -> Evidence:
+        """Own and others' observations of one agent, for a question on this topic."""
+        account = self._accounts.get(agent)
+        others = self._heard.get(agent, (0.0, []))[1]
+        return merge_raters(account.topics if account else {}, others, topic, self._runtime.now())
+
+    def marks(self, agent: bytes) -> dict[str, Mark]:
+        account = self._accounts.get(agent)
+        return account.marks if account else {}
+
+    def hits(self, agent: bytes) -> Marks:
+        """Canary -> right?, where the agent had an opinion."""
+        return {canary: mark.right for canary, mark in self.marks(agent).items() if mark.odds is not None}
+
+    # ---- the other raters --------------------------------------------------------------------------------------------
+
+    async def hear(self, agents: Sequence[bytes]) -> None:
+        """Read what others published of these agents, where that was not done lately. Never raises for a peer's fault."""
+        now = self._runtime.monotonic()
+        stale = [agent for agent in agents if agent not in self._heard or now - self._heard[agent][0] >= FRESH_S]
+        if self._shelf is None or not stale:
+            return
+        for agent in stale:  # asked now, whatever comes: one reader an agent
+            self._heard[agent] = (now, self._heard.get(agent, (0.0, []))[1])
+            self._heard.move_to_end(agent)
+        while len(self._heard) > MAX_AGENTS:
+            self._heard.popitem(last=False)
+        gate = asyncio.Semaphore(AT_ONCE)
+        async with asyncio.TaskGroup() as tasks:
+            for agent in stale:
+                tasks.create_task(self._hear(self._shelf, agent, now, gate))
+
+    async def _hear(self, shelf: Shelf, agent: bytes, now: float, gate: asyncio.Semaphore) -> None:
+        async with gate:
+            try:
+                async with asyncio.timeout(READ_S):
+                    records = await shelf.get(_key(agent))
+            except (PeerError, UserError, TimeoutError) as error:
+                log.debug("ratings not read", reason=str(error))
+                return
+        others = [record for record in records if record.author != self._me and record.subkey == ""]
+        self._heard[agent] = (now, [topics for record in others if (topics := _read(record)) is not None])
+
+    async def publish(self, limit: int = 16) -> int:
+        """Write the records of up to `limit` agents whose evidence changed; how many were written."""
+        written = 0
+        for agent in sorted(self._unpublished)[:limit] if self._shelf is not None else ():
+            self._unpublished.discard(agent)
+            account = self._accounts[agent]
+            newest = sorted(account.topics.items(), key=lambda item: -item[1].at)[:MAX_TOPICS]
+            value = msgspec.msgpack.encode({topic[:32]: evidence for topic, evidence in newest})
+            try:
+                assert self._shelf is not None
+                await self._shelf.put(_key(agent), "", value[:MAX_VALUE], TTL_S)
+                written += 1
+            except (PeerError, UserError) as error:
+                log.info("ratings not published", reason=str(error))
+        return written
+
+    # ---- disk --------------------------------------------------------------------------------------------------------
+
+    def dump(self) -> bytes:
+        return msgspec.msgpack.encode(dict(self._accounts))
+
+    def restore(self, data: bytes) -> None:
+        """What `dump` gave; damaged bytes are an empty ledger: evidence is gathered again."""
+        try:
+            self._accounts = OrderedDict(_accounts.decode(data))
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            log.warning("the ledger does not decode; starting a new one", reason=str(error))
+
+
+def _key(agent: bytes) -> bytes:
+    return key_of(f"moot ratings {agent.hex()}")
+
+
+def _read(record: Record) -> dict[str, Evidence] | None:
+    """None for what no rater of ours writes: too many topics, negative or infinite figures."""
+    try:
+        topics = _published.decode(record.value)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+    figures = [x for evidence in topics.values() for x in (evidence.good, evidence.bad)]
+    sound = len(topics) <= MAX_TOPICS and all(0.0 <= x < 1e6 for x in figures)
+    return topics if sound else None

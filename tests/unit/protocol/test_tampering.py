@@ -1,0 +1,76 @@
+"""A receipt is its bytes: change one bit anywhere and it is refused, by `moot verify` and by the stand-alone script."""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from protocol.receipts import encode_receipt, export_receipt
+from protocol.verification import verify_receipt
+from tests.unit.protocol.assembly import Assembly, question, vote
+
+pytestmark = pytest.mark.filterwarnings("ignore:Parsed a serial number")  # a flipped bit in a certificate
+
+SCRIPT = Path(__file__).parents[3] / "docs" / "verify_receipt.py"
+RECEIPT = Assembly().receipt()
+WHOLE = encode_receipt(RECEIPT)
+
+
+def script(path: Path) -> tuple[int, str]:
+    done = subprocess.run([sys.executable, "-I", str(SCRIPT), str(path)], capture_output=True, text=True, check=False, timeout=30)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_any_single_bit_change_is_refused() -> None:
+    """Every byte; which of its bits comes from a seeded draw, so that in sum all eight are met hundreds of times."""
+    assert verify_receipt(WHOLE).ok
+    rng = random.Random(4)
+    for index in range(len(WHOLE)):
+        changed = bytearray(WHOLE)
+        changed[index] ^= 1 << rng.randrange(8)
+        assert not verify_receipt(bytes(changed)).ok, index
+
+
+@pytest.mark.slow
+def test_every_bit_of_every_byte() -> None:
+    for index in range(8 * len(WHOLE)):
+        changed = bytearray(WHOLE)
+        changed[index // 8] ^= 1 << (index % 8)
+        assert not verify_receipt(bytes(changed)).ok, index
+
+
+def test_the_script_in_the_docs_is_sixty_lines_and_agrees(tmp_path: Path) -> None:
+    assert len(SCRIPT.read_text().splitlines()) <= 60
+    path = tmp_path / "receipt.json"
+    path.write_bytes(msgspec.json.encode(export_receipt(RECEIPT)))
+    assert verify_receipt(WHOLE).ok
+    code, said = script(path)
+    assert code == 0, said
+    assert "'a'" in said
+
+
+@pytest.mark.parametrize("kind", ["number", "text"])
+def test_the_script_checks_other_kinds_but_their_arithmetic(tmp_path: Path, kind: str) -> None:
+    votes = [[vote(n, number=7.0) if kind == "number" else vote(n, text="seven")] for n in range(3)]
+    receipt = Assembly(question(kind), votes).receipt()
+    path = tmp_path / "receipt.json"
+    path.write_bytes(msgspec.json.encode(export_receipt(receipt)))
+    code, said = script(path)
+    assert code == 0, said
+    assert "moot verify" in said
+
+
+def test_the_script_refuses_what_was_changed(tmp_path: Path) -> None:
+    rng, path = random.Random(5), tmp_path / "receipt.json"
+    for index in rng.sample(range(len(WHOLE)), 12):
+        changed = bytearray(WHOLE)
+        changed[index] ^= 1 << rng.randrange(8)
+        path.write_text(json.dumps({"receipt": base64.b64encode(changed).decode()}))
+        assert script(path)[0] != 0, index
