@@ -92,7 +92,7 @@ class AgentInfo(Struct, frozen=True):
 
 
 class ConsensusRequest(Struct, frozen=True, forbid_unknown_fields=True):
-    """Exactly one of `question` and `embedding`."""
+    """Exactly one of `question` and `embedding`; `choices` may go with either."""
 
     question: str | None = None
     embedding: list[float] | None = None

@@ -28,6 +28,9 @@ Address = Annotated[str, Meta(max_length=255)]
 Reason = Annotated[str, Meta(max_length=512)]
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
+EMBEDDED_CHOICE = "embedded choice"
+"""Among an agent's `kinds`: it answers choice questions about an embedding of any dimension."""
+
 
 # ---- links: meeting -------------------------------------------------------------------------------------------------
 
@@ -231,6 +234,15 @@ class Birth(Struct, frozen=True, array_like=True, tag=34):
     child_id: Id
 
 
+class AnswerRated(Struct, frozen=True, array_like=True, tag=35):
+    """To every node that sat on the panel: how right the council's answer was said to be. Its agents can learn from that alone."""
+
+    question_id: Id
+    answer: Annotated[bytes, Meta(max_length=65_536)]
+    """JSON of the answer that was rated."""
+    score: Annotated[float, Meta(ge=0, le=1)]
+
+
 # ---- cells ----------------------------------------------------------------------------------------------------------
 
 
@@ -330,7 +342,7 @@ class Stored(Struct, frozen=True, array_like=True, tag=68):
 LinkMessage: TypeAlias = (
     Hello | Goodbye | Refusal | Gossip | MembersRequest | Members | NeighbourRequest | NeighbourReply | NeighbourDrop | Probe
     | CouncilCall | Commitments | RevealCall | Reveals | CanaryCall | CanaryVotes | FeedbackNotice | Done
-    | BirthOffer | BirthReply | GenomeRequest | GenomeChunk | Birth
+    | BirthOffer | BirthReply | GenomeRequest | GenomeChunk | Birth | AnswerRated
     | CellStart | CellMessage | CellReport
 )  # fmt: skip
 

@@ -2,7 +2,8 @@
 
     agent.py        Agent: a genome with a history; its row in the book; how ids are made
     genome.py       bytes <-> genome, everything checked before anything is loaded
-    fitness.py      a Beta posterior over ratings
+    fitness.py      Beta posteriors over ratings, in all and per topic, fading
+    raters.py       who is believed
     book.py         AgentBook: durable agents; the one in the node's SQLite file
     population.py   Population: at most `capacity` agents, places reserved, births, deaths, writing behind
     worker.py       BrainWorker: one brain, one call at a time, everything that waits in one batch

@@ -36,27 +36,37 @@ class Agent:
     """How it answered the canaries; None until it is measured, and again after it learnt."""
     lessons: int = 0
     """Lessons learnt since the node started."""
-    packed: bytes = field(init=False)
-    genome_hash: bytes = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.evolve(self.genome)
+    _packed: tuple[bytes, bytes] | None = field(default=None, init=False)
+    """Bytes and hash of the genome, made when they are asked for: learning changes a genome far more often than anybody reads it."""
 
     @property
     def brain(self) -> str:
         return self.genome.brain
 
+    @property
+    def packed(self) -> bytes:
+        return self._bytes()[0]
+
+    @property
+    def genome_hash(self) -> bytes:
+        return self._bytes()[1]
+
     def evolve(self, genome: Genome) -> None:
         """Live on with another genome."""
         self.genome = genome
-        self.packed = pack(genome)
-        self.genome_hash = content_hash(self.packed)
+        self._packed = None
 
     def learnt(self, genome: Genome) -> None:
         """Live on with a genome that answers differently: what was measured no longer holds."""
         self.evolve(genome)
         self.lessons += 1
         self.measured = None
+
+    def _bytes(self) -> tuple[bytes, bytes]:
+        if self._packed is None:
+            data = pack(self.genome)
+            self._packed = data, content_hash(data)
+        return self._packed
 
 
 class AgentRow(Struct, frozen=True, array_like=True):

@@ -22,6 +22,7 @@ from node.agents.describe import agent_info, brain_info, summary
 from node.agents.feedback import Feedback
 from node.agents.measurer import MeasurementFiles, Measurer
 from node.agents.population import OnEvent, Population
+from node.agents.raters import Raters
 from node.agents.worker import BrainWorker, Progress
 from node.brains.base import Ask, Example
 from node.brains.examples import pick
@@ -85,7 +86,8 @@ class AgentHost:
         self._measurers: dict[str, Measurer] = {}
         self._settled: set[str] = set()
         self.population = Population(runtime, me, book, capacity, around.on_event, around.on_change)
-        self._feedback = Feedback(self.population, self.worker, self._learnt)
+        self.raters = Raters(me)
+        self._feedback = Feedback(self.population, self.worker, self._learnt, self.raters, runtime.now)
         self.on_interaction: Callable[[Agent], None] = lambda agent: None
         """Called after each vote; replication sets it."""
         self.ready = asyncio.Event()
@@ -192,12 +194,16 @@ class AgentHost:
                 ]
         return votes
 
-    async def rate(self, agent_ids: Sequence[bytes], score: float, correct: Answer, question_id: bytes) -> int:
+    async def rate(self, agent_ids: Sequence[bytes], score: float, correct: Answer, question_id: bytes, rater: bytes = b"") -> int:
         """A person's rating in [0, 1] moves the fitness of those that live here; returns how many there were.
 
         With the right answer, and while the question is remembered, agents whose brain learns are taught.
         """
-        return await self._feedback.rate(agent_ids, score, correct, question_id)
+        return await self._feedback.rate(agent_ids, score, correct, question_id, rater)
+
+    async def answer_rated(self, question_id: bytes, answer: Answer, score: float, rater: bytes) -> int:
+        """A person's rating in [0, 1] of the council's answer; agents of this node that were asked and can learn from it do."""
+        return await self._feedback.answer_rated(question_id, answer, score, rater)
 
     async def _poll(
         self, worker: BrainWorker, question: Question, agents: Sequence[Agent], topic: str | None, timeout: float
@@ -224,7 +230,7 @@ class AgentHost:
             votes.append(vote)
             if opinion.vector is not None:
                 agent.evolve(worker.brain.remember(agent.genome, opinion.vector))
-            self._feedback.remember(question, agent, ask)
+            self._feedback.remember(question, agent, ask, topic, logprobs)
             self._count(agent)
         return votes, missing
 

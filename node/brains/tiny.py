@@ -6,7 +6,7 @@ therefore close to uniform: it knows nothing and does not pretend to. It learns 
 divides by Gaussian noise on weights and memory. The memory (0.9 old + 0.1 new answer) is inherited and does not steer answers.
 
 The agents asked are stacked: one matrix product for all of them, in torch, or in numpy where torch is missing (then it answers
-and divides and does not learn). First form: a head over the shared text embedder comes with the living-agents release.
+and divides and does not learn). `tiny:head` (`head.py`) is the larger brother.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ MAX_WEIGHT: Final = 1e6
 """Bound of a child's weights and memory."""
 MAX_ANSWER: Final = 100.0
 """Bound of an answer's entries: a hostile genome has finite weights and could still overflow."""
+MAX_CERTAIN: Final = 0.999
 MAX_HASHED: Final = 16_384
 """Bytes of a text that are hashed."""
 _NGRAMS: Final = (2, 3, 4)
@@ -55,8 +56,8 @@ _WEIGHTS: Final = ("w1", "b1", "w2", "b2")
 class TinyBrain(Brain):
     """All tiny agents of a node. Everything an agent is lies in its genome; the brain holds no weights."""
 
-    name = "tiny"
-    family = "tiny"
+    name = "tiny:mlp"
+    family = "tiny:mlp"
     fingerprint = hashlib.sha256(b"tiny 1: 16-32-16 tanh, hashed n-grams 2-4").hexdigest()
     capabilities = Capabilities(kinds=frozenset({"embedding", "choice", "boolean"}), divides=True, embedding_dim=DIM)
 
@@ -168,9 +169,13 @@ class TinyBrain(Brain):
 
         torch = self._torch
         if not isinstance(lesson.correct, int):
-            return (answer - torch.tensor(lesson.correct)).pow(2).mean()
+            return (
+                (answer - torch.tensor(lesson.correct)).pow(2).mean() * max(0.0, 2.0 * lesson.score - 1.0) * lesson.believed(lesson.rater)
+            )
         choices = torch.from_numpy(np.stack([features(choice) for choice in lesson.ask.choices]))
-        return -torch.log_softmax(choices @ answer / DIM, 0)[lesson.correct]
+        logprob = torch.log_softmax(choices @ answer / DIM, 0)[lesson.correct]
+        wrong = torch.log1p(-logprob.exp().clamp(max=MAX_CERTAIN))  # a complementary label (Ishida et al. 2017)
+        return -(lesson.score * logprob + (1.0 - lesson.score) * wrong) * lesson.believed(lesson.rater)
 
 
 @lru_cache(maxsize=4096)

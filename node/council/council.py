@@ -18,7 +18,7 @@ from node.runtime import Runtime
 from protocol.api import ConsensusAnswer, ConsensusRequest, FeedbackReply, FeedbackRequest, QuestionSummary
 from protocol.errors import NotFound
 from protocol.identity import Credentials, describe_leaf, parse_id
-from protocol.messages import CanaryCall, CouncilCall, FeedbackNotice, RevealCall
+from protocol.messages import AnswerRated, CanaryCall, CouncilCall, FeedbackNotice, RevealCall
 from protocol.receipts import Receipt, answer_of, decode_receipt, summary_of
 
 MAX_RECENT = 1_000
@@ -55,6 +55,7 @@ class Council:
         self._exchange.on(RevealCall, self._panel.reveal)
         self._exchange.on(CanaryCall, self._trust.serve)
         self._exchange.on(FeedbackNotice, self._feedback.serve)
+        self._exchange.on(AnswerRated, self._feedback.taught)
 
     async def ask(self, request: ConsensusRequest) -> ConsensusAnswer:
         """Put a question to the swarm. The receipt is on disk before this returns. Raises `InvalidRequest` or `NotAvailable`."""

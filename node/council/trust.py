@@ -92,7 +92,7 @@ class Trust:
     def calibrate(self, question: Question, voters: Sequence[Candidate]) -> Calibration:
         """The map for those who voted, and what the canaries say about the question's topic."""
         measured = [candidate for candidate in voters if _key(candidate) in self._odds]
-        if question.kind not in GRADABLE or not measured or len(measured) < ENOUGH * len(voters):
+        if question.embedding or question.kind not in GRADABLE or not measured or len(measured) < ENOUGH * len(voters):
             return UNCALIBRATED
         fitted = self._fitted(tuple(sorted(_key(candidate) for candidate in measured)))
         if not fitted.steps:
