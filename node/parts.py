@@ -113,6 +113,7 @@ class Parts:
             on_event=self._on_agent_event,
             on_change=self._on_agents_changed,
             on_progress=on_progress,
+            key=situation.credentials.key,
             cache_dir=Path(platformdirs.user_cache_dir("moot", appauthor=False)),
         )
         self.host = AgentHost(
@@ -133,6 +134,7 @@ class Parts:
             self.exchange,
             self.directory.rooms,
             threshold=self._config.division_threshold,
+            scaled=True,
             on_event=self._on_agent_event,
         )
         self.nursery = Nursery(runtime, self.host, self.exchange)

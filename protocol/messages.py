@@ -15,6 +15,7 @@ from typing import Annotated, TypeAlias
 from msgspec import Meta, Struct
 
 from protocol.ballots import Commitment, CommitSet, Question, Reveal
+from protocol.lineage import Descent
 from protocol.records import Record
 
 PROTOCOL_VERSION = 1
@@ -204,6 +205,8 @@ class BirthOffer(Struct, frozen=True, array_like=True, tag=30):
     generation: Count
     genome: Hash
     size: Annotated[int, Meta(ge=1, le=16_777_216)]
+    lineage: Annotated[list[Descent], Meta(max_length=32)] = []
+    """Newest first, the child itself included."""
 
 
 class BirthReply(Struct, frozen=True, array_like=True, tag=31):

@@ -14,7 +14,8 @@ from node.agents.fitness import Fitness
 from node.agents.genome import content_hash, pack
 from node.brains.base import Genome
 from protocol.errors import Malformed
-from protocol.identity import ID_BYTES
+from protocol.identity import ID_BYTES, NodeId, NodeKey
+from protocol.lineage import MAX_LINKS, NONCE_BYTES, Descent, conceive, founder_of
 
 GENESIS = b"genesis"
 """Stands where a child's id has its parent, for agents without one."""
@@ -34,6 +35,10 @@ class Agent:
     fitness: Fitness = field(default_factory=Fitness)
     measured: Measurement | None = None
     """How it answered the canaries; None until it is measured, and again after it learnt."""
+    lineage: tuple[Descent, ...] = ()
+    """How it came to be, newest first, itself included; empty where nobody recorded it."""
+    novelty: float = 0.5
+    """How often it chose something else than the other agents here, lately: 0 (always the same) to 1."""
     lessons: int = 0
     """Lessons learnt since the node started."""
     _packed: tuple[bytes, bytes] | None = field(default=None, init=False)
@@ -42,6 +47,11 @@ class Agent:
     @property
     def brain(self) -> str:
         return self.genome.brain
+
+    @property
+    def family(self) -> bytes:
+        """The founder's id: agents of one family descend from one agent."""
+        return founder_of(self.lineage) or self.agent_id
 
     @property
     def packed(self) -> bytes:
@@ -81,6 +91,8 @@ class AgentRow(Struct, frozen=True, array_like=True):
     interactions: int
     since_division: int
     fitness: Fitness
+    lineage: Annotated[list[Descent], Meta(max_length=MAX_LINKS)] = []
+    novelty: float = 0.5
 
 
 _row = msgspec.msgpack.Decoder(AgentRow)
@@ -99,6 +111,8 @@ def to_row(agent: Agent) -> bytes:
             agent.interactions,
             agent.since_division,
             agent.fitness,
+            list(agent.lineage),
+            agent.novelty,
         )
     )
 
@@ -122,9 +136,22 @@ def from_row(row: AgentRow, genome: Genome) -> Agent:
         row.interactions,
         row.since_division,
         row.fitness,
+        lineage=tuple(row.lineage),
+        novelty=row.novelty,
     )
 
 
-def new_id(parent_id: bytes, genome_hash: bytes, node_id: bytes, nonce: bytes) -> bytes:
-    """20 bytes that no two births share: parent (or genesis), genome, the node where it was conceived, a nonce."""
-    return hashlib.sha256((parent_id or GENESIS) + genome_hash + node_id + nonce).digest()[:ID_BYTES]
+def born(genome: Genome, now: float, me: NodeId, key: NodeKey | None, entropy: bytes, parent: Agent | None = None) -> Agent:
+    """A founder, or a child of `parent`, with an id that no two births share. `entropy`: at least 16 random bytes.
+
+    With a key its descent is recorded and signed, and its id is the hash of it.
+    """
+    parent_id, generation = (parent.agent_id, parent.generation + 1) if parent is not None else (b"", 0)
+    agent = Agent(b"", genome, now, generation, parent_id)
+    if key is None:
+        agent.agent_id = hashlib.sha256((parent_id or GENESIS) + agent.genome_hash + me + entropy).digest()[:ID_BYTES]
+    else:
+        chain = parent.lineage if parent is not None else ()
+        agent.agent_id, links = conceive(key, parent_id, chain, generation, agent.genome_hash, entropy[:NONCE_BYTES])
+        agent.lineage = tuple(links)
+    return agent

@@ -1,16 +1,18 @@
 """How good an agent has shown itself to be: Beta posteriors over people's ratings, in all and per topic, that fade with time.
 
-Evidence halves every `HALF_LIFE_S`: what an agent was praised for months ago says little about what it is now. Uniform prior.
+Evidence halves every `HALF_LIFE_S`, and each rating takes `FADE` of what was there before: agents learn, so what one was blamed for as
+a beginner says little about what it is now. Uniform prior; a child starts with a little of its parent's evidence.
 """
 
 from __future__ import annotations
-
-from collections.abc import Mapping
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 HALF_LIFE_S = 7 * 86_400.0
+FADE = 1.0 / 40.0
+INHERITED = 4.0
+"""Ratings that a child's start is worth."""
 MAX_TOPICS = 16
 """Topics remembered for one agent; the one with least evidence goes first."""
 
@@ -36,7 +38,7 @@ class Fitness(Struct, frozen=True, array_like=True):
 
     def rated(self, score: float, *, weight: float = 1.0, topic: str | None = None, now: float = 0.0) -> Fitness:
         """After one more rating in [0, 1] that counts `weight`."""
-        faded = self.faded(now)
+        faded = _less(self.faded(now), 1.0 - FADE * weight)
         topics = dict(faded.topics)
         if topic is not None:
             good, bad = topics.get(topic, (0.0, 0.0))
@@ -48,9 +50,13 @@ class Fitness(Struct, frozen=True, array_like=True):
     def faded(self, now: float) -> Fitness:
         """The evidence as it counts at `now`; a clock that went back fades nothing."""
         keep = 0.5 ** (max(0.0, now - self.at) / HALF_LIFE_S) if self.at > 0.0 else 1.0
-        topics = _scaled(self.topics, keep)
-        return Fitness(self.good * keep, self.bad * keep, max(now, self.at), topics)
+        return replace(_less(self, keep), at=max(now, self.at))
+
+    def inherited(self) -> Fitness:
+        """What a child starts with: its parent's mean, held lightly."""
+        return Fitness(INHERITED * self.mean, INHERITED * (1.0 - self.mean), self.at)
 
 
-def _scaled(topics: Mapping[str, tuple[float, float]], keep: float) -> dict[str, tuple[float, float]]:
-    return {name: (good * keep, bad * keep) for name, (good, bad) in topics.items()}
+def _less(fitness: Fitness, keep: float) -> Fitness:
+    topics = {name: (good * keep, bad * keep) for name, (good, bad) in fitness.topics.items()}
+    return Fitness(fitness.good * keep, fitness.bad * keep, fitness.at, topics)

@@ -14,15 +14,17 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from node.agents.agent import Agent, new_id
+from node.agents.agent import Agent, born
 from node.agents.answers import ask_of, choices_of, opinions, vote_of, why_not
 from node.agents.book import AgentBook
 from node.agents.canaries import logprobs_of
 from node.agents.describe import agent_info, brain_info, summary
 from node.agents.feedback import Feedback
 from node.agents.measurer import MeasurementFiles, Measurer
+from node.agents.novelty import note_novelty
 from node.agents.population import OnEvent, Population
 from node.agents.raters import Raters
+from node.agents.selection import Selection, least_fit
 from node.agents.worker import BrainWorker, Progress
 from node.brains.base import Ask, Example
 from node.brains.examples import pick
@@ -32,7 +34,7 @@ from protocol.aggregate import Answer
 from protocol.api import AgentInfo, BrainInfo
 from protocol.ballots import MAX_REASON, Question, Vote, vote_fault
 from protocol.errors import UserError
-from protocol.identity import NodeId
+from protocol.identity import NodeId, NodeKey
 from protocol.messages import AgentSummary
 
 NO_AGENT = "no such agent lives on this node"
@@ -54,6 +56,10 @@ class Surroundings:
     on_progress: Progress = lambda brain, what, fraction: None
     cache_dir: Path | None = None
     """Folder for canary measurements, which daemons of one machine may share; None: measure anew every time."""
+    selection: Selection = least_fit
+    """Who dies when a child needs room."""
+    key: NodeKey | None = None
+    """Signs the descent of agents conceived here; without it nobody's descent is recorded or asked for."""
 
 
 class AgentHost:
@@ -77,6 +83,7 @@ class AgentHost:
         around = surroundings or Surroundings()
         self._runtime = runtime
         self._me = me
+        self.key = around.key
         self._topics = topics
         self._canaries = tuple(canaries)
         self._genesis = genesis or me
@@ -85,7 +92,7 @@ class AgentHost:
         self._files = MeasurementFiles(around.cache_dir / "canaries") if around.cache_dir is not None else None
         self._measurers: dict[str, Measurer] = {}
         self._settled: set[str] = set()
-        self.population = Population(runtime, me, book, capacity, around.on_event, around.on_change)
+        self.population = Population(runtime, me, book, capacity, around.on_event, around.on_change, around.selection)
         self.raters = Raters(me)
         self._feedback = Feedback(self.population, self.worker, self._learnt, self.raters, runtime.now)
         self.on_interaction: Callable[[Agent], None] = lambda agent: None
@@ -141,9 +148,7 @@ class AgentHost:
         for number in range(here, min(self._teams[brain.name].agents, here + self.population.room())):
             rng = random.Random(f"{self._genesis.hex()} {brain.name} {number}")
             genome = await worker.call(partial(brain.seed, rng))
-            agent = Agent(b"", genome, self._runtime.now())
-            agent.agent_id = new_id(b"", agent.genome_hash, self._me, self._runtime.token_bytes(16))
-            await self.population.adopt(agent)
+            await self.population.adopt(born(genome, self._runtime.now(), self._me, self.key, self._runtime.token_bytes(16)))
 
     def worker(self, brain: str) -> BrainWorker | None:
         """The worker of a brain that is ready, or None."""
@@ -219,6 +224,7 @@ class AgentHost:
         except UserError as error:
             return [], dict.fromkeys((agent.agent_id for agent in agents), str(error)[:MAX_REASON])
         ms = (self._runtime.monotonic() - started) * 1000
+        note_novelty(agents, [opinion.choice.logprobs if opinion.choice is not None else () for opinion in found])
         votes: list[Vote] = []
         missing: dict[bytes, str] = {}
         for agent, ask, opinion in zip(agents, asks, found, strict=True):

@@ -66,7 +66,8 @@ class HeadBrain(Brain):
         self._bank = bank
         self._make_embedder = embedder
         self._embedder: Embedder | None = None
-        self._stack = Stack("w")
+        self._weights = Stack(lambda genome: genome.tensors["w"])
+        self._views = Stack(self._view)
         self._replay = Replay()
         self._rng = random.Random(hidden)  # which lessons are learnt again; equal lessons give equal genomes
         self.capabilities = Capabilities(frozenset({"choice", "boolean"}), learns=True, divides=True, any_embedding=True)
@@ -89,26 +90,32 @@ class HeadBrain(Brain):
         import numpy as np
 
         answers = self._answers([ask.genome for ask in asks], self._inputs(asks))
-        found = []
-        for ask, answer in zip(asks, answers, strict=True):
-            logits = np.clip(_signatures(ask.choices) @ answer, -MAX_LOGIT, MAX_LOGIT).astype(np.float64)
-            shifted = logits - logits.max()
-            logprobs = shifted - np.log(np.exp(shifted).sum())
-            found.append(Choice(tuple(logprobs.tolist()), (-math.log(len(ask.choices)),) * len(ask.choices)))
-        return found
+        found: list[Choice | None] = [None] * len(asks)
+        by_choices: dict[tuple[str, ...], list[int]] = {}
+        for row, ask in enumerate(asks):
+            by_choices.setdefault(ask.choices, []).append(row)
+        for choices, rows in by_choices.items():
+            logits = np.clip(answers[rows] @ _signatures(choices).T, -MAX_LOGIT, MAX_LOGIT).astype(np.float64)
+            shifted = logits - logits.max(1, keepdims=True)
+            logprobs = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+            prior = (-math.log(len(choices)),) * len(choices)
+            for row, own in zip(rows, logprobs.tolist(), strict=True):
+                found[row] = Choice(tuple(own), prior)
+        return [choice for choice in found if choice is not None]
 
     def _answers(self, genomes: Sequence[Genome], inputs: list[Floats]) -> Floats:
         """(agents, WIDTH): one product of stacked weights for all of them."""
         import numpy as np
 
         seen = np.empty((len(genomes), self._hidden), np.float32)
+        views = self._views.of(genomes)
         by_input: dict[bytes, list[int]] = {}
         for row, x in enumerate(inputs):
             by_input.setdefault(x.tobytes(), []).append(row)
         for rows in by_input.values():
             features = self._features(inputs[rows[0]])
-            seen[rows] = features[np.stack([self._view(genomes[row]) for row in rows])]
-        answers: Floats = np.nan_to_num(np.matmul(seen[:, None, :], self._stack.of(genomes))[:, 0], posinf=0.0, neginf=0.0)
+            seen[rows] = features[views if len(rows) == len(genomes) else views[rows]]
+        answers: Floats = np.nan_to_num(np.matmul(seen[:, None, :], self._weights.of(genomes))[:, 0], posinf=0.0, neginf=0.0)
         return answers
 
     def _features(self, x: Floats) -> Floats:
@@ -164,13 +171,13 @@ class HeadBrain(Brain):
     ) -> list[Genome]:
         import numpy as np
 
-        weights = self._stack.of(genomes)
+        weights: Floats = self._weights.of(genomes)
         signs = _signatures(choices)
         start = np.matmul(weights, signs.T)
         gram = signs @ signs.T
         moved = np.zeros_like(start)
         rates = np.array([_number(genome, "rate", RATE, RATE_RANGE) for genome in genomes], np.float32)[:, None, None]
-        views = np.stack([self._view(genome) for genome in genomes])
+        views = self._views.of(genomes)
         for _ in range(STEPS):
             batch = [kept[-1], *self._rng.choices(kept, k=BATCH - 1)] if len(kept) > 1 else kept
             features = np.stack([one.features for one in batch])

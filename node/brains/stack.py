@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from node.brains.base import Genome
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
-
-    Floats = NDArray[np.float32]
 
 MAX_CALLS: Final = 2
 """Line-ups whose stack is kept."""
@@ -21,23 +18,24 @@ MIN_KEPT: Final = 32
 
 
 class Stack:
-    """One named tensor of a sequence of genomes. Genomes never change in place, so the same objects have the same weights."""
+    """One array of each of a sequence of genomes. Genomes never change in place, so the same objects have the same arrays."""
 
-    def __init__(self, tensor: str) -> None:
-        self._tensor = tensor
-        self._kept: OrderedDict[tuple[int, ...], tuple[tuple[Genome, ...], Floats]] = OrderedDict()
+    def __init__(self, pick: Callable[[Genome], NDArray[Any]]) -> None:
+        """`pick(genome)`: its array; of equal shape for all."""
+        self._pick = pick
+        self._kept: OrderedDict[tuple[int, ...], tuple[tuple[Genome, ...], NDArray[Any]]] = OrderedDict()
 
-    def of(self, genomes: Sequence[Genome]) -> Floats:
-        """Shape (genomes, *tensor). Do not write to it."""
+    def of(self, genomes: Sequence[Genome]) -> NDArray[Any]:
+        """Shape (genomes, *array). Do not write to it."""
         import numpy as np
 
         if len(genomes) < MIN_KEPT:
-            return np.stack([genome.tensors[self._tensor] for genome in genomes])
+            return np.stack([self._pick(genome) for genome in genomes])
         key = tuple(map(id, genomes))
         if (found := self._kept.get(key)) is not None:
             self._kept.move_to_end(key)
             return found[1]
-        stacked = np.stack([genome.tensors[self._tensor] for genome in genomes])
+        stacked = np.stack([self._pick(genome) for genome in genomes])
         self._kept[key] = tuple(genomes), stacked  # holding the genomes keeps their ids theirs
         if len(self._kept) > MAX_CALLS:
             self._kept.popitem(last=False)

@@ -15,10 +15,11 @@ import hashlib
 import math
 import random
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final
 
 from node.brains.base import Ask, Brain, Capabilities, Choice, Genome, Lesson, Progress, TensorSpec
+from node.brains.stack import Stack
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,6 +64,7 @@ class TinyBrain(Brain):
 
     def __init__(self) -> None:
         self._torch: Any = None
+        self._stacks = {name: Stack(partial(_tensor, name)) for name in _WEIGHTS}
 
     def load(self, progress: Progress) -> None:
         """Import torch where it is installed. Never fails for want of it."""
@@ -88,7 +90,8 @@ class TinyBrain(Brain):
     def transform(self, asks: Sequence[Ask]) -> list[Vectors]:
         import numpy as np
 
-        inputs = np.array([[ask.embedding] for ask in asks], dtype=np.float32)
+        rows: dict[tuple[float, ...], Vectors] = {ask.embedding: np.array([ask.embedding], np.float32) for ask in asks}
+        inputs = np.stack([rows[ask.embedding] for ask in asks])
         return list(self._forward([ask.genome for ask in asks], inputs)[:, 0])
 
     def learn(self, lessons: Sequence[Lesson]) -> list[Genome]:
@@ -138,8 +141,7 @@ class TinyBrain(Brain):
         """Each genome's network on its own inputs: (agents, inputs, DIM) -> (agents, inputs, DIM)."""
         import numpy as np
 
-        stacked = _stack(genomes)
-        w1, b1, w2, b2 = (stacked[name] for name in _WEIGHTS)
+        w1, b1, w2, b2 = (self._stacks[name].of(genomes) for name in _WEIGHTS)
         if self._torch is None:
             with np.errstate(over="ignore", invalid="ignore"):
                 hidden = np.tanh(inputs @ w1.transpose(0, 2, 1) + b1[:, None])
@@ -205,6 +207,10 @@ def _network(weights: Sequence[Any], inputs: Any) -> Any:
     w1, b1, w2, b2 = weights
     hidden = (inputs @ w1.transpose(1, 2) + b1[:, None]).tanh()
     return hidden @ w2.transpose(1, 2) + b2[:, None]
+
+
+def _tensor(name: str, genome: Genome) -> Vectors:
+    return genome.tensors[name]
 
 
 def _stack(genomes: Sequence[Genome]) -> dict[str, Vectors]:
