@@ -32,6 +32,7 @@ COMMANDS = {
     "token": "token",
     "doctor": "doctor",
     "config": "config",
+    "lab": "lab",
     "demo": "demo",
     "completion": "completion",
 }

@@ -16,6 +16,9 @@
     replication.py  Replicator: division, the parent's side, and the protocol drawn
     nursery.py      Nursery: division, the foster node's side
     limits.py       a rate per minute
+    selection.py    who dies first, and how soon one may divide; novelty.py how different an agent answers
+    files.py        export, import, lineage for people
+    seed.py         the seed experiment, replayed in one process
 
 State: `Population` owns the agents, each `BrainWorker` its brain and queue, `Replicator` open offers, `Nursery` reservations. Written
 for one event loop; brains run in worker threads and see genomes, which never change in place.

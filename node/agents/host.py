@@ -82,7 +82,7 @@ class AgentHost:
         founds a node again under the same name finds its measurements on disk."""
         around = surroundings or Surroundings()
         self._runtime = runtime
-        self._me = me
+        self._me = self.me = me
         self.key = around.key
         self._topics = topics
         self._canaries = tuple(canaries)

@@ -93,8 +93,8 @@ def parse(text: str, usual: int) -> tuple[str, int]:
     name, separator, count = text.rpartition("=")
     if not separator or not count.lstrip("-").isdecimal():
         return text, usual
-    if not 1 <= int(count) <= MAX_AGENTS:
-        raise InvalidRequest(f"'{text}' asks for {count} agents: from 1 to {MAX_AGENTS} are possible.", param="brain")
+    if not 0 <= int(count) <= MAX_AGENTS:
+        raise InvalidRequest(f"'{text}' asks for {count} agents: from 0 to {MAX_AGENTS} are possible.", param="brain")
     return name, int(count)
 
 

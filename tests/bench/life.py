@@ -26,7 +26,8 @@ from tests.bench.report import Bar, Report
 
 RUNTIME = SystemRuntime()
 EVOLVE_SEEDS = 10
-EVOLVE_QUESTIONS = 300
+EVOLVE_QUESTIONS = 600
+EVOLVE_THRESHOLD = 60
 T_9 = 2.262
 """Student's t, two-sided 95%, 9 degrees of freedom."""
 CROWD = 1_000
@@ -101,7 +102,15 @@ def _evolution(tell: Callable[[str], None], report: Report) -> None:
         data, final = digits(seed), []
         for selection in (least_fit, random_death(random.Random(seed))):
             main = partial(_evolve, data=data, seed=seed)
-            found = lesson(seed, main, nodes=2, agents=5, brain=partial(Motley, embedder=HashedEmbedder), threshold=20, selection=selection)
+            found = lesson(
+                seed,
+                main,
+                nodes=2,
+                agents=5,
+                brain=partial(Motley, embedder=HashedEmbedder),
+                threshold=EVOLVE_THRESHOLD,
+                selection=selection,
+            )
             final.append(found["consensus"])
         gains.append(final[0] - final[1])
         pairs.append([round(value, 4) for value in final])
