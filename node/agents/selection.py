@@ -44,8 +44,8 @@ def threshold_of(base: int, agent: Agent, room: int, capacity: int) -> int:
     """Interactions before this agent divides: `base` while half of the node is free and nothing is known of the agent, up to four
     times that as the node fills, and half to twice that by fitness."""
     full = 1.0 - room / capacity if capacity else 1.0
-    crowding = 4.0 ** max(0.0, 2.0 * full - 1.0)
-    return max(1, math.ceil(base * crowding * 2.0 ** (1.0 - 2.0 * agent.fitness.mean) - 1e-9))
+    crowding = math.pow(4.0, max(0.0, 2.0 * full - 1.0))
+    return max(1, math.ceil(base * crowding * math.pow(2.0, 1.0 - 2.0 * agent.fitness.mean) - 1e-9))
 
 
 def _age(agent: Agent) -> tuple[float, bytes]:

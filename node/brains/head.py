@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import math
 import random
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -49,6 +50,8 @@ DECAY: Final = 1e-3
 MAX_DRIFT: Final = 4.0
 """Length by which one lesson may move an agent's weights."""
 MAX_LOGIT: Final = 30.0
+MAX_TEXTS: Final = 1_024
+"""Texts remembered as vectors."""
 
 Believed = Callable[[bytes], float]
 """How far a rater is believed, 0 to 1."""
@@ -69,6 +72,7 @@ class HeadBrain(Brain):
         self._weights = Stack(lambda genome: genome.tensors["w"])
         self._views = Stack(self._view)
         self._replay = Replay()
+        self._texts: OrderedDict[str, Floats] = OrderedDict()
         self._rng = random.Random(hidden)  # which lessons are learnt again; equal lessons give equal genomes
         self.capabilities = Capabilities(frozenset({"choice", "boolean"}), learns=True, divides=True, any_embedding=True)
         self.fingerprint = hashlib.sha256(f"tiny:head 1: {hidden}/{bank}x{WIDTH}".encode()).hexdigest()
@@ -129,9 +133,22 @@ class HeadBrain(Brain):
         import numpy as np
 
         texts = sorted({ask.question for ask in asks if not ask.embedding})
-        read = dict(zip(texts, self._read(texts), strict=True)) if texts else {}
+        read = self._recall(texts)
         vectors = {ask.embedding: unit(np.array([ask.embedding], np.float32))[0] for ask in asks if ask.embedding}
         return [vectors[ask.embedding] if ask.embedding else read[ask.question] for ask in asks]
+
+    def _recall(self, texts: Sequence[str]) -> dict[str, Floats]:
+        """Texts as they were read before (canaries come back after every lesson), the new ones in one batch."""
+        fresh = [text for text in texts if text not in self._texts]
+        found = {text: self._texts[text] for text in texts if text in self._texts}
+        if fresh:
+            found |= dict(zip(fresh, self._read(fresh), strict=True))
+        for text in texts:
+            self._texts[text] = found[text]
+            self._texts.move_to_end(text)
+        while len(self._texts) > MAX_TEXTS:
+            self._texts.popitem(last=False)
+        return found
 
     def _read(self, texts: Sequence[str]) -> Floats:
         import numpy as np

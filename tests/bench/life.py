@@ -21,6 +21,7 @@ from node.brains.embedder import HashedEmbedder
 from node.brains.head import HIDDEN, RATE, HeadBrain
 from node.brains.tiny import TinyBrain
 from node.runtime import SystemRuntime
+from tests.bench.life_births import births_ms
 from tests.bench.life_world import CHOICES, TRAIN, Class, Digits, digits, examine, lesson, study
 from tests.bench.report import Bar, Report
 
@@ -40,6 +41,10 @@ def measure(seeds: int, tell: Callable[[str], None]) -> Report:
     _digits(seeds, tell, report)
     _evolution(tell, report)
     _crowds(tell, report)
+    tell("births on another node")
+    births = births_ms()
+    report.results |= {name: round(value, 2) for name, value in births.items()}
+    report.bars.append(Bar("one tiny:mlp birth on another node over loopback, p50 ms", births["birth_p50_ms"], "<=", 50.0))
     return report
 
 

@@ -10,6 +10,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 
@@ -52,6 +53,9 @@ class NoTopics:
         return None
 
 
+M = TypeVar("M")
+
+
 class Nobody:
     """A courier without anybody to write to: divisions happen at home."""
 
@@ -60,7 +64,7 @@ class Nobody:
 
     async def send(self, node_id: NodeId, message: LinkMessage) -> None: ...
 
-    def on(self, message_type: type[object], handler: Callable[[Member, object], Awaitable[LinkMessage | None]]) -> None: ...
+    def on(self, message_type: type[M], handler: Callable[[Member, M], Awaitable[LinkMessage | None]]) -> None: ...
 
 
 @dataclass

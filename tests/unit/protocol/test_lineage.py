@@ -14,7 +14,8 @@ KEYS = [NodeKey.from_seed(bytes([number]) * 32) for number in range(3)]
 
 def family(generations: int) -> tuple[bytes, list[Descent]]:
     """The last of a line, each conceived on another node."""
-    agent, chain = b"", []
+    agent = b""
+    chain: list[Descent] = []
     for number in range(generations):
         agent, chain = conceive(KEYS[number % 3], agent, chain, number, bytes([number]) * 32, bytes([number]) * 16)
     return agent, chain
