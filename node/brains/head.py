@@ -47,6 +47,8 @@ STEPS: Final = 4
 BATCH: Final = 64
 DECAY: Final = 1e-3
 """Pull back towards where the lesson found the weights: the proximal term."""
+EXPLORE: Final = 0.5
+"""Share of what a wrong answer loses that all other choices get alike: one never said to be right would otherwise never be tried."""
 MAX_DRIFT: Final = 4.0
 """Length by which one lesson may move an agent's weights."""
 MAX_LOGIT: Final = 30.0
@@ -255,7 +257,8 @@ def _slopes(logits: Floats, batch: Sequence[Remembered], believed: Believed) -> 
     own = chances[:, rows, answers][..., None]
     right = chances.copy()
     right[:, rows, answers] -= 1.0
-    wrong = -chances * own / np.maximum(1.0 - own, 1e-3)
+    others = (1.0 - EXPLORE) * chances / np.maximum(1.0 - own, 1e-3) + EXPLORE / max(1, chances.shape[-1] - 1)
+    wrong = -own * others
     wrong[:, rows, answers] = own[..., 0]
     mixed = scores * right + (1.0 - scores) * wrong
     total: Floats = np.asarray(mixed * (weights / max(float(weights.sum()), 1.0))[None, :, None], np.float32)
