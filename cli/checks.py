@@ -84,7 +84,7 @@ def check_weights(brains: Collection[str] | None, model: Path | None) -> Iterato
     names = None if brains is None else {brain.partition("=")[0].partition(":")[0] for brain in brains}
     if names is None or "gemma" in names:
         yield _check_gemma(model, chosen=names is not None)
-    if names is None or "tiny" in names:
+    if names is None or "tiny" in names or "tiny:mlp" in names:
         yield _check_package("tiny", ("torch",), "pip install 'moot[tiny]'", chosen=names is not None)
     if names is not None and not names:
         yield Finding("weights", "skipped", "This node is to run without a model.")

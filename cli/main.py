@@ -34,6 +34,7 @@ COMMANDS = {
     "token": "token",
     "doctor": "doctor",
     "config": "config",
+    "lab": "lab",
     "demo": "demo",
     "completion": "completion",
 }

@@ -110,6 +110,25 @@ def render_agents(agents: Sequence[AgentInfo]) -> RenderableType:
     )
 
 
+def render_family(agents: Sequence[AgentInfo]) -> RenderableType:
+    """Agents below their parents; a parent that no longer lives leaves its children at the top."""
+    from rich.tree import Tree
+
+    drawn = Tree("agents")
+    known = {agent.agent_id for agent in agents}
+    waiting = [(drawn, agent) for agent in sorted(agents, key=lambda one: one.born_at, reverse=True) if agent.parent_id not in known]
+    seen: set[str] = set()
+    while waiting:
+        above, agent = waiting.pop()
+        if agent.agent_id in seen:
+            continue  # a node may announce anything, also a circle
+        seen.add(agent.agent_id)
+        label = f"{agent.agent_id[:8]} {agent.brain} on {short(agent.node_id)}, generation {agent.generation}, fitness {agent.fitness:.2f}"
+        branch = above.add(Text(label))
+        waiting += [(branch, child) for child in agents if child.parent_id == agent.agent_id]
+    return drawn
+
+
 def render_agent(agent: AgentInfo) -> RenderableType:
     """Everything the API says about one agent."""
     return _facts([(name.replace("_", " "), Text(str(value))) for name, value in structs.asdict(agent).items() if value is not None])

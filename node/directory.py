@@ -10,7 +10,7 @@ from node.overlay.members import Members, MemberView
 from protocol.address import split_address
 from protocol.api import AgentInfo, PeerInfo, Peers
 from protocol.identity import NodeId, show_id
-from protocol.messages import AgentSummary, Contact
+from protocol.messages import EMBEDDED_CHOICE, AgentSummary, Contact
 
 
 class SwarmDirectory:
@@ -26,7 +26,7 @@ class SwarmDirectory:
             _candidate(view, agent)
             for view in self._members.living()
             for agent in view.agents
-            if kind in agent.kinds and (not embedding_dim or agent.embedding_dim == embedding_dim)
+            if _answers(agent, kind, embedding_dim)
         ]
 
     def alive(self, node_id: NodeId) -> bool:
@@ -59,6 +59,12 @@ def contact_of(view: MemberView) -> Contact:
     """A member as the DHT knows nodes: the same host and number, over UDP. Raises `InvalidRequest` for an address of no form."""
     host, port = split_address(view.announcement.address)
     return Contact(view.node_id, host, port)
+
+
+def _answers(agent: AgentSummary, kind: str, embedding_dim: int) -> bool:
+    if kind == "choice" and embedding_dim:
+        return EMBEDDED_CHOICE in agent.kinds
+    return kind in agent.kinds and (not embedding_dim or agent.embedding_dim == embedding_dim)
 
 
 def _candidate(view: MemberView, agent: AgentSummary) -> Candidate:

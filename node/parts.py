@@ -114,6 +114,7 @@ class Parts:
             on_event=self._on_agent_event,
             on_change=self._on_agents_changed,
             on_progress=on_progress,
+            key=situation.credentials.key,
             cache_dir=Path(platformdirs.user_cache_dir("moot", appauthor=False)),
         )
         self.host = AgentHost(
@@ -134,6 +135,7 @@ class Parts:
             self.exchange,
             self.directory.rooms,
             threshold=self._config.division_threshold,
+            scaled=True,
             on_event=self._on_agent_event,
         )
         self.nursery = Nursery(runtime, self.host, self.exchange)

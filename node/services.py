@@ -9,6 +9,8 @@ import msgspec
 
 import node
 from node.admission import Admission
+from node.agents.describe import agent_info
+from node.agents.files import export_agent, import_agent, lineage_of
 from node.agents.host import AgentHost
 from node.config import Config
 from node.council.canaries import Canary
@@ -23,12 +25,14 @@ from node.overlay.neighbours import Neighbours
 from node.runtime import Runtime
 from node.situation import Situation
 from protocol.api import (
+    AgentFile,
     AgentInfo,
     BroadcastRequest,
     CanariesReply,
     CanariesRequest,
     ConsensusAnswer,
     ConsensusRequest,
+    DescentInfo,
     DhtPut,
     DhtPutReply,
     DhtValue,
@@ -97,6 +101,16 @@ class NodeView:
 
     def agents(self, scope: Literal["node", "swarm"]) -> list[AgentInfo]:
         return self._host.agent_infos() if scope == "node" else self._directory.agents()
+
+    def lineage(self, agent_id: str) -> list[DescentInfo]:
+        return lineage_of(self._host.population, agent_id)
+
+    def export_agent(self, agent_id: str) -> AgentFile:
+        return export_agent(self._host.population, agent_id)
+
+    async def import_agent(self, file: AgentFile) -> AgentInfo:
+        agent = await import_agent(self._host, self._runtime, file)
+        return agent_info(agent, self._now.credentials.node_id)
 
 
 class CouncilView:

@@ -91,8 +91,52 @@ class AgentInfo(Struct, frozen=True):
     genome: str
 
 
+class DescentInfo(Struct, frozen=True):
+    """One birth in an agent's lineage, checked by hash and signature."""
+
+    agent_id: str
+    parent_id: str | None
+    generation: int
+    genome: str
+    """Hash of the genome it was born with."""
+    node_id: str
+    """The node that conceived it."""
+
+
+class AgentFile(Struct, frozen=True, forbid_unknown_fields=True):
+    """An agent as a file (`moot agents export`). Importing it makes a child of it: one agent never lives twice."""
+
+    format: Literal["moot agent 1"]
+    brain: str
+    agent_id: str
+    generation: int
+    genome: str
+    """The packed genome, base64."""
+    lineage: str
+    """The signed descent, MessagePack, base64; empty where nobody recorded it."""
+
+
+class SeedBirth(Struct, frozen=True, tag="birth"):
+    """The seed experiment: a division."""
+
+    question: int
+    child: int
+    parent: int
+
+
+class SeedStep(Struct, frozen=True, tag="step"):
+    question: int
+    population: int
+
+
+class SeedEnd(Struct, frozen=True, tag="end"):
+    population: int
+    parents: list[int | None]
+    memory_norms: list[float]
+
+
 class ConsensusRequest(Struct, frozen=True, forbid_unknown_fields=True):
-    """Exactly one of `question` and `embedding`."""
+    """Exactly one of `question` and `embedding`; `choices` may go with either."""
 
     question: str | None = None
     embedding: list[float] | None = None

@@ -162,8 +162,10 @@ def check_question(question: Question) -> None:
         raise Malformed(f"'{question.kind}' is no kind of question")
     if (choices < 2) == (question.kind == "choice") or len(set(question.choices)) != choices:
         raise Malformed("choices belong to a choice question, at least two and all different")
-    if (components == 0) == (question.kind == "embedding") or (question.text == "") != (question.kind == "embedding"):
-        raise Malformed("an embedding question has an embedding and no text, any other the reverse")
+    if (components == 0) == (question.text == "") or (components > 0 and question.kind not in ("embedding", "choice")):
+        raise Malformed("a question has a text or an embedding; an embedding asks for an embedding or for one of its choices")
+    if question.kind == "embedding" and components == 0:
+        raise Malformed("an embedding question has an embedding")
     if not all(_within(x, MAX_COMPONENT) for x in question.embedding):
         raise Malformed("a number in the question's embedding is not finite or too large")
     if not 0.0 <= question.asked_at <= MAX_TIME:

@@ -15,6 +15,7 @@ from typing import Annotated, TypeAlias
 from msgspec import Meta, Struct
 
 from protocol.ballots import Commitment, CommitSet, Question, Reveal
+from protocol.lineage import Descent
 from protocol.records import Record
 
 PROTOCOL_VERSION = 1
@@ -27,6 +28,9 @@ Name = Annotated[str, Meta(max_length=64)]
 Address = Annotated[str, Meta(max_length=255)]
 Reason = Annotated[str, Meta(max_length=512)]
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+
+EMBEDDED_CHOICE = "embedded choice"
+"""Among an agent's `kinds`: it answers choice questions about an embedding of any dimension."""
 
 
 # ---- links: meeting -------------------------------------------------------------------------------------------------
@@ -201,6 +205,8 @@ class BirthOffer(Struct, frozen=True, array_like=True, tag=30):
     generation: Count
     genome: Hash
     size: Annotated[int, Meta(ge=1, le=16_777_216)]
+    lineage: Annotated[list[Descent], Meta(max_length=32)] = []
+    """Newest first, the child itself included."""
 
 
 class BirthReply(Struct, frozen=True, array_like=True, tag=31):
@@ -229,6 +235,15 @@ class Birth(Struct, frozen=True, array_like=True, tag=34):
     """Host to parent's node: the child lives here now."""
 
     child_id: Id
+
+
+class AnswerRated(Struct, frozen=True, array_like=True, tag=35):
+    """To every node that sat on the panel: how right the council's answer was said to be. Its agents can learn from that alone."""
+
+    question_id: Id
+    answer: Annotated[bytes, Meta(max_length=65_536)]
+    """JSON of the answer that was rated."""
+    score: Annotated[float, Meta(ge=0, le=1)]
 
 
 # ---- cells ----------------------------------------------------------------------------------------------------------
@@ -345,7 +360,7 @@ class Stored(Struct, frozen=True, array_like=True, tag=68):
 LinkMessage: TypeAlias = (
     Hello | Goodbye | Refusal | Gossip | MembersRequest | Members | NeighbourRequest | NeighbourReply | NeighbourDrop | Probe
     | CouncilCall | Commitments | RevealCall | Reveals | CanaryCall | CanaryVotes | FeedbackNotice | Done
-    | BirthOffer | BirthReply | GenomeRequest | GenomeChunk | Birth
+    | BirthOffer | BirthReply | GenomeRequest | GenomeChunk | Birth | AnswerRated
     | CellStart | CellMessage | CellReport
     | ReceiptRequest | ReceiptReply
 )  # fmt: skip

@@ -2,7 +2,8 @@
 
     agent.py        Agent: a genome with a history; its row in the book; how ids are made
     genome.py       bytes <-> genome, everything checked before anything is loaded
-    fitness.py      a Beta posterior over ratings
+    fitness.py      Beta posteriors over ratings, in all and per topic, fading
+    raters.py       who is believed
     book.py         AgentBook: durable agents; the one in the node's SQLite file
     population.py   Population: at most `capacity` agents, places reserved, births, deaths, writing behind
     worker.py       BrainWorker: one brain, one call at a time, everything that waits in one batch
@@ -15,6 +16,9 @@
     replication.py  Replicator: division, the parent's side, and the protocol drawn
     nursery.py      Nursery: division, the foster node's side
     limits.py       a rate per minute
+    selection.py    who dies first, and how soon one may divide; novelty.py how different an agent answers
+    files.py        export, import, lineage for people
+    seed.py         the seed experiment, replayed in one process
 
 State: `Population` owns the agents, each `BrainWorker` its brain and queue, `Replicator` open offers, `Nursery` reservations. Written
 for one event loop; brains run in worker threads and see genomes, which never change in place.

@@ -14,7 +14,8 @@ from node.agents.fitness import Fitness
 from node.agents.genome import content_hash, pack
 from node.brains.base import Genome
 from protocol.errors import Malformed
-from protocol.identity import ID_BYTES
+from protocol.identity import ID_BYTES, NodeId, NodeKey
+from protocol.lineage import MAX_LINKS, NONCE_BYTES, Descent, conceive, founder_of
 
 GENESIS = b"genesis"
 """Stands where a child's id has its parent, for agents without one."""
@@ -34,29 +35,48 @@ class Agent:
     fitness: Fitness = field(default_factory=Fitness)
     measured: Measurement | None = None
     """How it answered the canaries; None until it is measured, and again after it learnt."""
+    lineage: tuple[Descent, ...] = ()
+    """How it came to be, newest first, itself included; empty where nobody recorded it."""
+    novelty: float = 0.5
+    """How often it chose something else than the other agents here, lately: 0 (always the same) to 1."""
     lessons: int = 0
     """Lessons learnt since the node started."""
-    packed: bytes = field(init=False)
-    genome_hash: bytes = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.evolve(self.genome)
+    _packed: tuple[bytes, bytes] | None = field(default=None, init=False)
+    """Bytes and hash of the genome, made when they are asked for: learning changes a genome far more often than anybody reads it."""
 
     @property
     def brain(self) -> str:
         return self.genome.brain
 
+    @property
+    def family(self) -> bytes:
+        """The founder's id: agents of one family descend from one agent."""
+        return founder_of(self.lineage) or self.agent_id
+
+    @property
+    def packed(self) -> bytes:
+        return self._bytes()[0]
+
+    @property
+    def genome_hash(self) -> bytes:
+        return self._bytes()[1]
+
     def evolve(self, genome: Genome) -> None:
         """Live on with another genome."""
         self.genome = genome
-        self.packed = pack(genome)
-        self.genome_hash = content_hash(self.packed)
+        self._packed = None
 
     def learnt(self, genome: Genome) -> None:
         """Live on with a genome that answers differently: what was measured no longer holds."""
         self.evolve(genome)
         self.lessons += 1
         self.measured = None
+
+    def _bytes(self) -> tuple[bytes, bytes]:
+        if self._packed is None:
+            data = pack(self.genome)
+            self._packed = data, content_hash(data)
+        return self._packed
 
 
 class AgentRow(Struct, frozen=True, array_like=True):
@@ -71,6 +91,8 @@ class AgentRow(Struct, frozen=True, array_like=True):
     interactions: int
     since_division: int
     fitness: Fitness
+    lineage: Annotated[list[Descent], Meta(max_length=MAX_LINKS)] = []
+    novelty: float = 0.5
 
 
 _row = msgspec.msgpack.Decoder(AgentRow)
@@ -89,6 +111,8 @@ def to_row(agent: Agent) -> bytes:
             agent.interactions,
             agent.since_division,
             agent.fitness,
+            list(agent.lineage),
+            agent.novelty,
         )
     )
 
@@ -112,9 +136,22 @@ def from_row(row: AgentRow, genome: Genome) -> Agent:
         row.interactions,
         row.since_division,
         row.fitness,
+        lineage=tuple(row.lineage),
+        novelty=row.novelty,
     )
 
 
-def new_id(parent_id: bytes, genome_hash: bytes, node_id: bytes, nonce: bytes) -> bytes:
-    """20 bytes that no two births share: parent (or genesis), genome, the node where it was conceived, a nonce."""
-    return hashlib.sha256((parent_id or GENESIS) + genome_hash + node_id + nonce).digest()[:ID_BYTES]
+def born(genome: Genome, now: float, me: NodeId, key: NodeKey | None, entropy: bytes, parent: Agent | None = None) -> Agent:
+    """A founder, or a child of `parent`, with an id that no two births share. `entropy`: at least 16 random bytes.
+
+    With a key its descent is recorded and signed, and its id is the hash of it.
+    """
+    parent_id, generation = (parent.agent_id, parent.generation + 1) if parent is not None else (b"", 0)
+    agent = Agent(b"", genome, now, generation, parent_id)
+    if key is None:
+        agent.agent_id = hashlib.sha256((parent_id or GENESIS) + agent.genome_hash + me + entropy).digest()[:ID_BYTES]
+    else:
+        chain = parent.lineage if parent is not None else ()
+        agent.agent_id, links = conceive(key, parent_id, chain, generation, agent.genome_hash, entropy[:NONCE_BYTES])
+        agent.lineage = tuple(links)
+    return agent

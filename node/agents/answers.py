@@ -36,6 +36,8 @@ def why_not(brain: Brain, question: Question) -> str | None:
         if question.kind == "text" and "text" in brain.capabilities.kinds:
             return f"{brain.name} is a base model, not tuned to write for people: use an instruction-tuned one (--model)"
         return f"{brain.name} does not answer {question.kind} questions"
+    if question.kind == "choice" and question.embedding and not brain.capabilities.any_embedding:
+        return f"{brain.name} does not choose by an embedding"
     dim = brain.capabilities.embedding_dim
     if question.kind == "embedding" and dim is not None and dim != len(question.embedding):
         return f"{brain.name} answers embeddings of dimension {dim}, not {len(question.embedding)}"

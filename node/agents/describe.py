@@ -8,7 +8,7 @@ from node.agents.worker import BrainWorker
 from node.brains.base import Brain
 from protocol.api import AgentInfo, BrainInfo
 from protocol.identity import NodeId, show_id
-from protocol.messages import AgentSummary
+from protocol.messages import EMBEDDED_CHOICE, AgentSummary
 
 
 def summary(agent: Agent, brain: Brain) -> AgentSummary:
@@ -23,7 +23,7 @@ def summary(agent: Agent, brain: Brain) -> AgentSummary:
         fitness=agent.fitness.mean,
         born_at=agent.born_at,
         genome=agent.genome_hash,
-        kinds=kinds_of(brain),
+        kinds=kinds_of(brain) + ([EMBEDDED_CHOICE] if brain.capabilities.any_embedding else []),
         embedding_dim=brain.capabilities.embedding_dim or 0,
     )
 

@@ -14,14 +14,17 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from node.agents.agent import Agent, new_id
+from node.agents.agent import Agent, born
 from node.agents.answers import ask_of, choices_of, opinions, vote_of, why_not
 from node.agents.book import AgentBook
 from node.agents.canaries import logprobs_of
 from node.agents.describe import agent_info, brain_info, summary
 from node.agents.feedback import Feedback
 from node.agents.measurer import MeasurementFiles, Measurer
+from node.agents.novelty import note_novelty
 from node.agents.population import OnEvent, Population
+from node.agents.raters import Raters
+from node.agents.selection import Selection, least_fit
 from node.agents.worker import BrainWorker, Progress
 from node.brains.base import Ask, Example
 from node.brains.examples import pick
@@ -31,7 +34,7 @@ from protocol.aggregate import Answer
 from protocol.api import AgentInfo, BrainInfo
 from protocol.ballots import MAX_REASON, Question, Vote, vote_fault
 from protocol.errors import UserError
-from protocol.identity import NodeId
+from protocol.identity import NodeId, NodeKey
 from protocol.messages import AgentSummary
 
 NO_AGENT = "no such agent lives on this node"
@@ -53,6 +56,10 @@ class Surroundings:
     on_progress: Progress = lambda brain, what, fraction: None
     cache_dir: Path | None = None
     """Folder for canary measurements, which daemons of one machine may share; None: measure anew every time."""
+    selection: Selection = least_fit
+    """Who dies when a child needs room."""
+    key: NodeKey | None = None
+    """Signs the descent of agents conceived here; without it nobody's descent is recorded or asked for."""
 
 
 class AgentHost:
@@ -75,7 +82,8 @@ class AgentHost:
         founds a node again under the same name finds its measurements on disk."""
         around = surroundings or Surroundings()
         self._runtime = runtime
-        self._me = me
+        self._me = self.me = me
+        self.key = around.key
         self._topics = topics
         self._canaries = tuple(canaries)
         self._genesis = genesis or me
@@ -84,8 +92,9 @@ class AgentHost:
         self._files = MeasurementFiles(around.cache_dir / "canaries") if around.cache_dir is not None else None
         self._measurers: dict[str, Measurer] = {}
         self._settled: set[str] = set()
-        self.population = Population(runtime, me, book, capacity, around.on_event, around.on_change)
-        self._feedback = Feedback(self.population, self.worker, self._learnt)
+        self.population = Population(runtime, me, book, capacity, around.on_event, around.on_change, around.selection)
+        self.raters = Raters(me)
+        self._feedback = Feedback(self.population, self.worker, self._learnt, self.raters, runtime.now)
         self.on_interaction: Callable[[Agent], None] = lambda agent: None
         """Called after each vote; replication sets it."""
         self.ready = asyncio.Event()
@@ -139,9 +148,7 @@ class AgentHost:
         for number in range(here, min(self._teams[brain.name].agents, here + self.population.room())):
             rng = random.Random(f"{self._genesis.hex()} {brain.name} {number}")
             genome = await worker.call(partial(brain.seed, rng))
-            agent = Agent(b"", genome, self._runtime.now())
-            agent.agent_id = new_id(b"", agent.genome_hash, self._me, self._runtime.token_bytes(16))
-            await self.population.adopt(agent)
+            await self.population.adopt(born(genome, self._runtime.now(), self._me, self.key, self._runtime.token_bytes(16)))
 
     def worker(self, brain: str) -> BrainWorker | None:
         """The worker of a brain that is ready, or None."""
@@ -192,12 +199,16 @@ class AgentHost:
                 ]
         return votes
 
-    async def rate(self, agent_ids: Sequence[bytes], score: float, correct: Answer, question_id: bytes) -> int:
+    async def rate(self, agent_ids: Sequence[bytes], score: float, correct: Answer, question_id: bytes, rater: bytes = b"") -> int:
         """A person's rating in [0, 1] moves the fitness of those that live here; returns how many there were.
 
         With the right answer, and while the question is remembered, agents whose brain learns are taught.
         """
-        return await self._feedback.rate(agent_ids, score, correct, question_id)
+        return await self._feedback.rate(agent_ids, score, correct, question_id, rater)
+
+    async def answer_rated(self, question_id: bytes, answer: Answer, score: float, rater: bytes) -> int:
+        """A person's rating in [0, 1] of the council's answer; agents of this node that were asked and can learn from it do."""
+        return await self._feedback.answer_rated(question_id, answer, score, rater)
 
     async def _poll(
         self, worker: BrainWorker, question: Question, agents: Sequence[Agent], topic: str | None, timeout: float
@@ -213,6 +224,7 @@ class AgentHost:
         except UserError as error:
             return [], dict.fromkeys((agent.agent_id for agent in agents), str(error)[:MAX_REASON])
         ms = (self._runtime.monotonic() - started) * 1000
+        note_novelty(agents, [opinion.choice.logprobs if opinion.choice is not None else () for opinion in found])
         votes: list[Vote] = []
         missing: dict[bytes, str] = {}
         for agent, ask, opinion in zip(agents, asks, found, strict=True):
@@ -224,7 +236,7 @@ class AgentHost:
             votes.append(vote)
             if opinion.vector is not None:
                 agent.evolve(worker.brain.remember(agent.genome, opinion.vector))
-            self._feedback.remember(question, agent, ask)
+            self._feedback.remember(question, agent, ask, topic, logprobs)
             self._count(agent)
         return votes, missing
 

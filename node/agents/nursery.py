@@ -18,7 +18,8 @@ from node.agents.limits import PerMinute
 from node.agents.replication import Courier
 from node.runtime import Runtime
 from protocol.errors import Malformed, NotAvailable, PeerError, UserError
-from protocol.identity import Member, NodeId, show_id
+from protocol.identity import Member, NodeId, node_id_of, show_id
+from protocol.lineage import check_lineage
 from protocol.messages import Birth, BirthOffer, BirthReply, GenomeChunk, GenomeRequest
 
 RESERVE_S = 30.0
@@ -78,6 +79,16 @@ class Nursery:
         self._tasks.create_task(self._foster(peer.node_id, offer), name=f"fostering {show_id(offer.child_id)[:8]}")
         return BirthReply(True, "", until)
 
+    def _lineage_fault(self, peer: NodeId, offer: BirthOffer) -> str | None:
+        """What is wrong with the child's descent, which this peer must have signed."""
+        if self._host.key is None:
+            return None
+        try:
+            check_lineage(offer.lineage, offer.child_id, offer.parent_id, offer.generation, offer.genome)
+        except PeerError as error:
+            return str(error)
+        return None if node_id_of(offer.lineage[0].key) == peer else "the child was conceived by another node"
+
     def _refusal(self, peer: NodeId, offer: BirthOffer) -> str | None:
         """Why this node will not host the child; None keeps a place in the population."""
         worker = self._host.worker(offer.brain)
@@ -85,6 +96,8 @@ class Nursery:
             return f"no brain {offer.brain} here"
         if offer.size > most_bytes(worker.brain.schema()):
             return f"{offer.size} bytes are no genome of {offer.brain}"
+        if (fault := self._lineage_fault(peer, offer)) is not None:
+            return fault
         if len(self._reserved) >= MAX_RESERVED or sum(kept.peer == peer for kept in self._reserved.values()) >= MAX_RESERVED_EACH:
             return "too many children on their way"
         if self._host.population.room() == 0:
@@ -117,7 +130,7 @@ class Nursery:
         if worker is None:
             raise NotAvailable(f"The brain {offer.brain} is no longer ready.")
         genome = await self._runtime.run_blocking(unpack, data, offer.brain, worker.brain.schema(), offer.genome)
-        return Agent(offer.child_id, genome, self._runtime.now(), offer.generation, offer.parent_id)
+        return Agent(offer.child_id, genome, self._runtime.now(), offer.generation, offer.parent_id, lineage=tuple(offer.lineage))
 
     async def _fetch(self, peer: NodeId, offer: BirthOffer) -> bytes:
         """As many bytes as were promised; their hash is checked when they are unpacked."""

@@ -15,6 +15,7 @@ import structlog
 from node.agents.agent import Agent, AgentRow, from_row, read_row, to_row
 from node.agents.book import AgentBook
 from node.agents.genome import unpack
+from node.agents.selection import Selection, least_fit
 from node.brains.base import Brain
 from node.runtime import Runtime
 from protocol.errors import Malformed, PeerError, UserError
@@ -33,7 +34,14 @@ class Population:
     """At most `capacity` agents, counting places that are reserved for children on their way."""
 
     def __init__(
-        self, runtime: Runtime, me: NodeId, book: AgentBook, capacity: int, on_event: OnEvent, on_change: Callable[[], None]
+        self,
+        runtime: Runtime,
+        me: NodeId,
+        book: AgentBook,
+        capacity: int,
+        on_event: OnEvent,
+        on_change: Callable[[], None],
+        selection: Selection = least_fit,
     ) -> None:
         self._runtime = runtime
         self._me = me
@@ -41,6 +49,7 @@ class Population:
         self._capacity = capacity
         self._on_event = on_event
         self._on_change = on_change
+        self._selection = selection
         self._agents: dict[bytes, Agent] = {}
         self._rows: dict[bytes, AgentRow] = {}
         self._reserved: set[bytes] = set()
@@ -55,6 +64,11 @@ class Population:
 
     def of(self, brain: str) -> list[Agent]:
         return [agent for agent in self._agents.values() if agent.brain == brain]
+
+    @property
+    def capacity(self) -> int:
+        """Most agents that live here."""
+        return self._capacity
 
     # ---- room -----------------------------------------------------------------------------------------------------
 
@@ -77,9 +91,8 @@ class Population:
             self._on_change()
 
     def weakest(self, brain: str, spare: Collection[bytes]) -> Agent | None:
-        """The least fit agent of a brain, the oldest of equals, but none of `spare`. One brain's children never push out another's."""
-        candidates = [agent for agent in self.of(brain) if agent.agent_id not in spare]
-        return min(candidates, key=lambda agent: (agent.fitness.mean, agent.born_at, agent.agent_id), default=None)
+        """Who dies first of a brain (`selection`), but none of `spare`. One brain's children never push out another's."""
+        return self._selection(self.of(brain), frozenset(spare), self._runtime.now())
 
     # ---- life and death -------------------------------------------------------------------------------------------
 

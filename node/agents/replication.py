@@ -10,7 +10,7 @@
 No child is born twice. A genome is served only while its offer to that very node is open, so a node that has not fetched all of it
 when the offer is withdrawn can never start the child, and the next node may be asked. A node that has fetched it and says nothing is
 asked again, with the same child id, until it answers (`BirthReply` with `reserved_until` 0: it lives here already) or `SETTLE_S` is
-over: then the child is given up rather than risked twice. First form: fixed threshold, any node with room, no lineage budget.
+over: then the child is given up rather than risked twice.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ from typing import Protocol, TypeVar
 
 import structlog
 
-from node.agents.agent import Agent, new_id
+from node.agents.agent import Agent, born
 from node.agents.host import AgentHost
 from node.agents.limits import PerMinute
 from node.agents.population import OnEvent, birth_data
+from node.agents.selection import threshold_of
 from node.runtime import Runtime
 from protocol.errors import MootError, NotAvailable, PeerError, Refused
 from protocol.identity import Member, NodeId, show_id
@@ -97,10 +98,13 @@ class Replicator:
         rooms: Callable[[], list[tuple[NodeId, int]]],
         *,
         threshold: int = 5,
+        scaled: bool = False,
         births_per_minute: int = 6,
         on_event: OnEvent = lambda kind, data: None,
     ) -> None:
-        """`rooms` names the live nodes that announced room and how much; this node among them is ignored."""
+        """`rooms` names the live nodes that announced room and how much; this node among them is ignored. `scaled`: the threshold
+        grows as the node fills and falls with fitness (`selection.threshold_of`); otherwise it is the seed experiment's fixed one."""
+        self._scaled = scaled
         self._runtime = runtime
         self._me = me
         self._host = host
@@ -163,7 +167,11 @@ class Replicator:
         worker = self._host.worker(agent.brain)
         if worker is None or not worker.brain.capabilities.divides:
             return False
-        return agent.since_division >= self._threshold and agent.agent_id not in self._dividing
+        threshold = self._threshold
+        if self._scaled:
+            population = self._host.population
+            threshold = threshold_of(self._threshold, agent, population.room(), population.capacity)
+        return agent.since_division >= threshold and agent.agent_id not in self._dividing
 
     def _may_divide(self, agent: Agent) -> bool:
         """Ripe, and within what this node may do at once and in a minute."""
@@ -187,9 +195,7 @@ class Replicator:
             raise NotAvailable(f"The brain {parent.brain} is no longer ready.")
         rng = random.Random(self._runtime.token_bytes(16))
         genome = await worker.call(partial(worker.brain.mutate, parent.genome, rng))
-        child = Agent(b"", genome, self._runtime.now(), parent.generation + 1, parent.agent_id)
-        child.agent_id = new_id(parent.agent_id, child.genome_hash, self._me, self._runtime.token_bytes(16))
-        return child
+        return born(genome, self._runtime.now(), self._me, self._host.key, self._runtime.token_bytes(16), parent)
 
     async def _place_elsewhere(self, child: Agent) -> Outcome:
         for node_id in self._candidates():
@@ -203,6 +209,7 @@ class Replicator:
     async def _place_here(self, child: Agent, parent: Agent) -> bool:
         """Born at home, where there is room or a less fit agent of the same brain makes it. Never the parent or one that divides."""
         population = self._host.population
+        child.fitness = parent.fitness.inherited()
         if population.room() == 0:
             victim = population.weakest(child.brain, self._dividing | {parent.agent_id})
             if victim is None:
@@ -237,7 +244,9 @@ class Replicator:
 
     async def _negotiate(self, offer: _Offer, node_id: NodeId) -> Outcome:
         child = offer.child
-        message = BirthOffer(child.agent_id, child.parent_id, child.brain, child.generation, child.genome_hash, len(child.packed))
+        message = BirthOffer(
+            child.agent_id, child.parent_id, child.brain, child.generation, child.genome_hash, len(child.packed), list(child.lineage)
+        )
         settle_by = self._runtime.monotonic() + SETTLE_S
         while True:
             reply = await self._ask(node_id, message)

@@ -2,7 +2,9 @@
 
     base.py         the contract, one page: Brain, Genome, Ask, Choice; read this first
     registry.py     brains by name, and the line-up of a node that was told nothing
-    tiny.py         the seed experiment's network; learns from feedback and divides
+    tiny.py         `tiny:mlp`, the seed experiment's network; learns from feedback and divides
+    head.py         `tiny:head`, 100k parameters over random features; learns from "right" and "wrong" alone
+    views.py        what a head sees of a text or an embedding; replay.py what it learns again; stack.py weights of many in one array
     remote.py       any OpenAI-compatible server
     gemma/          Gemma in JAX, all agents of a node in one batch
     examples.py     the shipped bank of solved questions that few-shot agents are born with (`examples.jsonl`)

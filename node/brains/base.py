@@ -87,10 +87,17 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """Feedback for one agent: the question it answered and the right answer."""
+    """Feedback for one agent: the question it was asked, and how right an answer to it was."""
 
     ask: Ask
     correct: int | tuple[float, ...]
+    """The answer that is rated: an index into the choices, or a vector. With a score of 1 it is the right one."""
+    score: float = 1.0
+    """0: that answer was wrong, and the right one stays unknown."""
+    rater: bytes = b""
+    """Who says so; empty for this node's own word."""
+    believed: Callable[[bytes], float] = lambda rater: 1.0
+    """How far each rater is believed now, 0 to 1: what was learnt from it before is learnt again by this measure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +112,8 @@ class Capabilities:
     divides: bool = False
     """Its genome can be mutated in a way that changes its answers."""
     embedding_dim: int | None = None
+    any_embedding: bool = False
+    """Answers choice questions about embeddings of any dimension."""
 
 
 class Brain(ABC):

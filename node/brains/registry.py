@@ -20,7 +20,10 @@ GEMMA_BYTES: Final = 2_000_000_000
 """Free memory that the packaged Gemma 270M asks for; a model of the user's own says so itself when it is loaded."""
 MAX_AGENTS: Final = 64
 NO_BRAIN: Final = "none"
-NAMES: Final = "tiny, gemma, remote:URL#MODEL (for example remote:http://127.0.0.1:11434#llama3.2), each with =AGENTS if you like, or none"
+NAMES: Final = (
+    "tiny:mlp (or tiny), tiny:head, gemma, remote:URL#MODEL (for example remote:http://127.0.0.1:11434#llama3.2), "
+    "each with =AGENTS if you like, or none"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,12 @@ def best_installed(config: Config, runtime: Runtime) -> Lineup:
 
 def build(name: str, config: Config, runtime: Runtime) -> Brain:
     """A brain that is not loaded yet. Raises `InvalidRequest` naming the brains there are."""
-    builders: dict[str, Callable[[], Brain]] = {"tiny": _tiny, "gemma": partial(_gemma, config, runtime)}
+    builders: dict[str, Callable[[], Brain]] = {
+        "tiny": _tiny,
+        "tiny:mlp": _tiny,
+        "tiny:head": _head,
+        "gemma": partial(_gemma, config, runtime),
+    }
     if name.startswith("remote:"):
         return _remote(name.removeprefix("remote:"), config, runtime)
     if name not in builders:
@@ -85,8 +93,8 @@ def parse(text: str, usual: int) -> tuple[str, int]:
     name, separator, count = text.rpartition("=")
     if not separator or not count.lstrip("-").isdecimal():
         return text, usual
-    if not 1 <= int(count) <= MAX_AGENTS:
-        raise InvalidRequest(f"'{text}' asks for {count} agents: from 1 to {MAX_AGENTS} are possible.", param="brain")
+    if not 0 <= int(count) <= MAX_AGENTS:
+        raise InvalidRequest(f"'{text}' asks for {count} agents: from 0 to {MAX_AGENTS} are possible.", param="brain")
     return name, int(count)
 
 
@@ -112,8 +120,8 @@ def why_no_gemma(config: Config) -> str | None:
 def _notices(teams: Sequence[Team]) -> list[str]:
     """What a person should know about these brains; Gemma's terms the first time that it is used."""
     notices = []
-    if any(team.brain.name == "tiny" for team in teams) and find_spec("torch") is None:
-        notices.append("torch is not installed: tiny agents answer and divide but do not learn; `pip install moot[tiny]` brings it.")
+    if any(team.brain.name == "tiny:mlp" for team in teams) and find_spec("torch") is None:
+        notices.append("torch is not installed: tiny:mlp agents answer and divide but do not learn; `pip install moot[tiny]` brings it.")
     if any(team.brain.family == "gemma" for team in teams):
         from node.brains.gemma.weights import remember_terms, terms_notice
 
@@ -127,6 +135,12 @@ def _tiny() -> Brain:
     from node.brains.tiny import TinyBrain
 
     return TinyBrain()
+
+
+def _head() -> Brain:
+    from node.brains.head import HeadBrain
+
+    return HeadBrain()
 
 
 def _gemma(config: Config, runtime: Runtime) -> Brain:

@@ -6,7 +6,7 @@ therefore close to uniform: it knows nothing and does not pretend to. It learns 
 divides by Gaussian noise on weights and memory. The memory (0.9 old + 0.1 new answer) is inherited and does not steer answers.
 
 The agents asked are stacked: one matrix product for all of them, in torch, or in numpy where torch is missing (then it answers
-and divides and does not learn). First form: a head over the shared text embedder comes with the living-agents release.
+and divides and does not learn). `tiny:head` (`head.py`) is the larger brother.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ import hashlib
 import math
 import random
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final
 
 from node.brains.base import Ask, Brain, Capabilities, Choice, Genome, Lesson, Progress, TensorSpec
+from node.brains.stack import Stack
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,6 +40,7 @@ MAX_WEIGHT: Final = 1e6
 """Bound of a child's weights and memory."""
 MAX_ANSWER: Final = 100.0
 """Bound of an answer's entries: a hostile genome has finite weights and could still overflow."""
+MAX_CERTAIN: Final = 0.999
 MAX_HASHED: Final = 16_384
 """Bytes of a text that are hashed."""
 _NGRAMS: Final = (2, 3, 4)
@@ -55,13 +57,14 @@ _WEIGHTS: Final = ("w1", "b1", "w2", "b2")
 class TinyBrain(Brain):
     """All tiny agents of a node. Everything an agent is lies in its genome; the brain holds no weights."""
 
-    name = "tiny"
-    family = "tiny"
+    name = "tiny:mlp"
+    family = "tiny:mlp"
     fingerprint = hashlib.sha256(b"tiny 1: 16-32-16 tanh, hashed n-grams 2-4").hexdigest()
     capabilities = Capabilities(kinds=frozenset({"embedding", "choice", "boolean"}), divides=True, embedding_dim=DIM)
 
     def __init__(self) -> None:
         self._torch: Any = None
+        self._stacks = {name: Stack(partial(_tensor, name)) for name in _WEIGHTS}
 
     def load(self, progress: Progress) -> None:
         """Import torch where it is installed. Never fails for want of it."""
@@ -87,7 +90,8 @@ class TinyBrain(Brain):
     def transform(self, asks: Sequence[Ask]) -> list[Vectors]:
         import numpy as np
 
-        inputs = np.array([[ask.embedding] for ask in asks], dtype=np.float32)
+        rows: dict[tuple[float, ...], Vectors] = {ask.embedding: np.array([ask.embedding], np.float32) for ask in asks}
+        inputs = np.stack([rows[ask.embedding] for ask in asks])
         return list(self._forward([ask.genome for ask in asks], inputs)[:, 0])
 
     def learn(self, lessons: Sequence[Lesson]) -> list[Genome]:
@@ -137,8 +141,7 @@ class TinyBrain(Brain):
         """Each genome's network on its own inputs: (agents, inputs, DIM) -> (agents, inputs, DIM)."""
         import numpy as np
 
-        stacked = _stack(genomes)
-        w1, b1, w2, b2 = (stacked[name] for name in _WEIGHTS)
+        w1, b1, w2, b2 = (self._stacks[name].of(genomes) for name in _WEIGHTS)
         if self._torch is None:
             with np.errstate(over="ignore", invalid="ignore"):
                 hidden = np.tanh(inputs @ w1.transpose(0, 2, 1) + b1[:, None])
@@ -168,9 +171,13 @@ class TinyBrain(Brain):
 
         torch = self._torch
         if not isinstance(lesson.correct, int):
-            return (answer - torch.tensor(lesson.correct)).pow(2).mean()
+            return (
+                (answer - torch.tensor(lesson.correct)).pow(2).mean() * max(0.0, 2.0 * lesson.score - 1.0) * lesson.believed(lesson.rater)
+            )
         choices = torch.from_numpy(np.stack([features(choice) for choice in lesson.ask.choices]))
-        return -torch.log_softmax(choices @ answer / DIM, 0)[lesson.correct]
+        logprob = torch.log_softmax(choices @ answer / DIM, 0)[lesson.correct]
+        wrong = torch.log1p(-logprob.exp().clamp(max=MAX_CERTAIN))  # a complementary label (Ishida et al. 2017)
+        return -(lesson.score * logprob + (1.0 - lesson.score) * wrong) * lesson.believed(lesson.rater)
 
 
 @lru_cache(maxsize=4096)
@@ -200,6 +207,10 @@ def _network(weights: Sequence[Any], inputs: Any) -> Any:
     w1, b1, w2, b2 = weights
     hidden = (inputs @ w1.transpose(1, 2) + b1[:, None]).tanh()
     return hidden @ w2.transpose(1, 2) + b2[:, None]
+
+
+def _tensor(name: str, genome: Genome) -> Vectors:
+    return genome.tensors[name]
 
 
 def _stack(genomes: Sequence[Genome]) -> dict[str, Vectors]:

@@ -132,10 +132,10 @@ class Convener:
 
     def _named(self, brain: str, able: Sequence[Candidate]) -> list[Candidate]:
         """Those of one brain; none where it is here but cannot answer. Raises `InvalidRequest` for an unknown brain."""
-        named = [candidate for candidate in able if candidate.brain == brain]
+        named = [candidate for candidate in able if candidate.brain == brain or candidate.brain.startswith(f"{brain}:")]
         everyone = [] if named else [candidate for kind in KINDS for candidate in self._directory.candidates(kind, 0)]
         brains = sorted({candidate.brain for candidate in everyone})
-        if not named and brain not in brains:
+        if not named and not any(other == brain or other.startswith(f"{brain}:") for other in brains):
             here = f"the brains here are {', '.join(brains)}" if brains else "no agent is running here"
             raise InvalidRequest(f"No agent has the brain '{brain}': {here}.", code="unknown_brain", param="brain")
         return named

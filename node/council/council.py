@@ -29,7 +29,7 @@ from protocol.calibration import UNCALIBRATED, basis
 from protocol.errors import NotFound, UserError
 from protocol.identity import Credentials, describe_leaf, parse_id
 from protocol.memories import Recalled, quote
-from protocol.messages import CanaryCall, CouncilCall, FeedbackNotice, ReceiptRequest, RevealCall
+from protocol.messages import AnswerRated, CanaryCall, CouncilCall, FeedbackNotice, ReceiptRequest, RevealCall
 from protocol.receipts import Receipt, answer_of, decode_receipt, summary_of
 
 MAX_RECENT = 1_000
@@ -80,6 +80,7 @@ class Council:
         self._exchange.on(RevealCall, self._panel.reveal)
         self._exchange.on(CanaryCall, self._trust.serve)
         self._exchange.on(FeedbackNotice, self._feedback.serve)
+        self._exchange.on(AnswerRated, self._feedback.taught)
         self._exchange.on(ReceiptRequest, self._archive.serve)
 
     async def run(self) -> None:

@@ -22,7 +22,7 @@ from protocol.api import FeedbackReply, FeedbackRequest
 from protocol.ballots import MAX_COMPONENT, MAX_NUMBER, Question
 from protocol.errors import Conflict, InvalidRequest, Malformed, NotFound, PeerError, Refused, UserError
 from protocol.identity import Member, NodeId, parse_id, show_id
-from protocol.messages import Done, FeedbackNotice
+from protocol.messages import AnswerRated, Done, FeedbackNotice
 from protocol.receipts import Receipt, decode_receipt, settle
 
 TELL_S = 5.0
@@ -74,6 +74,8 @@ class Feedback:
         self._giving.add(receipt_id)
         try:
             agents, unreachable = await self._tell(receipt_id, ratings, msgspec.json.encode(request.correct))
+            if receipt.outcome.status == "answered" and request.correct is None:
+                await self._teach(receipt, request.score)
             if agents:  # where nobody heard it, it can be given again
                 await self._receipts.save_rating(receipt_id, self._me.node_id, request.score, self._runtime.now())
                 topic = self._topics.infer(receipt.question.text, receipt.question.choices or ["no", "yes"]) or ""
@@ -94,7 +96,28 @@ class Feedback:
             self._rated[(rater.node_id, notice.question_id, agent)] = None
             if len(self._rated) > MAX_REMEMBERED:
                 self._rated.popitem(last=False)
-        return Done(await self._host.rate(fresh, notice.score, correct, notice.question_id) if fresh else 0)
+        return Done(await self._host.rate(fresh, notice.score, correct, notice.question_id, rater.node_id) if fresh else 0)
+
+    async def taught(self, rater: Member, notice: AnswerRated) -> Done:
+        """Handler: the answer of a council that this node sat on was rated, once a question and rater. Raises `Malformed`."""
+        try:
+            answer = _answer.decode(notice.answer)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise Malformed(f"the answer in a rating is not JSON: {error}") from error
+        key = (rater.node_id, notice.question_id, b"")
+        if key in self._rated:
+            return Done()
+        self._rated[key] = None
+        if len(self._rated) > MAX_REMEMBERED:
+            self._rated.popitem(last=False)
+        return Done(await self._host.answer_rated(notice.question_id, answer, notice.score, rater.node_id))
+
+    async def _teach(self, receipt: Receipt, score: float) -> None:
+        """Tell every node of the panel how right the council's answer was, also those whose agents said something else."""
+        notice = AnswerRated(receipt.id, msgspec.json.encode(receipt.outcome.leading), score)
+        async with asyncio.TaskGroup() as tasks:
+            for node in dict.fromkeys(NodeId(seat.node_id) for seat in settle(receipt).seats):
+                tasks.create_task(self._notify(node, notice), name="teaching")
 
     async def _tell(self, question: bytes, ratings: Sequence[Rating], correct: bytes) -> tuple[int, list[NodeId]]:
         """How many agents were rated, and the nodes that could not be told."""
@@ -110,18 +133,20 @@ class Feedback:
         unreachable = dict.fromkeys(node for (node, _), count in counts.items() if count is None)
         return sum(count or 0 for count in counts.values()), list(unreachable)
 
-    async def _notify(self, node: NodeId, notice: FeedbackNotice) -> int | None:
+    async def _notify(self, node: NodeId, notice: FeedbackNotice | AnswerRated) -> int | None:
         """Agents rated there; None when the node could not be told."""
         try:
             if node == self._me.node_id:
-                return (await self.serve(self._me, notice)).count
+                serve = self.serve(self._me, notice) if isinstance(notice, FeedbackNotice) else self.taught(self._me, notice)
+                return (await serve).count
             if not self._directory.alive(node):
                 return None
             reply = await self._courier.request(node, notice, TELL_S)
         except (PeerError, UserError) as error:
             log.info("feedback not delivered", node=show_id(node), reason=str(error))
             return 0 if isinstance(error, Refused) else None
-        return min(reply.count, len(notice.agents)) if isinstance(reply, Done) else 0
+        most = len(notice.agents) if isinstance(notice, FeedbackNotice) else 0
+        return min(reply.count, most) if isinstance(reply, Done) else 0
 
 
 def rate(receipt: Receipt, score: float, correct: Answer) -> list[Rating]:

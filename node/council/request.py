@@ -103,12 +103,10 @@ def _choices(choices: list[str] | None) -> tuple[str, ...]:
 
 def _kind(request: ConsensusRequest) -> str:
     """As given where it fits the rest of the request, else what the rest implies."""
-    implied = "embedding" if request.embedding is not None else "choice" if request.choices is not None else "text"
+    implied = "choice" if request.choices is not None else "embedding" if request.embedding is not None else "text"
     kind = request.kind or (implied if implied != "text" else kind_of(request.question or ""))
     if request.combine == "memories" and implied != "embedding":
-        raise _wrong("'combine' is 'memories' but there is no embedding: memories are combined only for embeddings.", "combine")
-    if request.embedding is not None and request.choices is not None:
-        raise _wrong("An embedding has no choices: leave one of the two out.", "choices")
+        raise _wrong("'combine' is 'memories' but this is no plain embedding question: memories are combined only there.", "combine")
     if implied != "text" and kind != implied:
         content = "an embedding" if implied == "embedding" else "choices"
         raise _wrong(f"'kind' is '{kind}' but the request has {content}: leave 'kind' out or make it '{implied}'.", "kind")

@@ -41,8 +41,11 @@ class AgentHost(Protocol):
     async def canary_votes(self, agent_ids: Sequence[bytes]) -> dict[bytes, list[list[float]]]:
         """Log-probabilities per canary of the agents already measured; empty where one had no opinion."""
 
-    async def rate(self, agent_ids: Sequence[bytes], score: float, correct: Answer, question_id: bytes) -> int:
+    async def rate(self, agent_ids: Sequence[bytes], score: float, correct: Answer, question_id: bytes, rater: bytes = b"") -> int:
         """Move the fitness of those that live here, and teach them where they learn; returns how many there were."""
+
+    async def answer_rated(self, question_id: bytes, answer: Answer, score: float, rater: bytes) -> int:
+        """The council's answer was this right: those that were asked may learn from it; returns how many did."""
 
 
 class Directory(Protocol):

@@ -148,7 +148,7 @@ class Trust:
     def _shipped(self, question: Question, voters: Sequence[Candidate], weights: Sequence[float]) -> Calibration:
         known_weight = {_key(candidate): weight for candidate, weight in zip(voters, weights, strict=True)}
         measured = [candidate for candidate in voters if _key(candidate) in self._odds]
-        if question.kind not in GRADABLE or not measured or len(measured) < ENOUGH * len(voters):
+        if question.embedding or question.kind not in GRADABLE or not measured or len(measured) < ENOUGH * len(voters):
             return UNCALIBRATED
         fitted = self._fitted(tuple(sorted((_key(candidate), known_weight[_key(candidate)]) for candidate in measured)))
         if not fitted.steps:

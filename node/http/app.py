@@ -20,6 +20,7 @@ from node.http.routes import SERVICES, Call, Route, delete, get, post, put, serv
 from node.http.services import Services
 from protocol.api import (
     MAX_BODY,
+    AgentFile,
     AgentInfo,
     BroadcastRequest,
     CanariesReply,
@@ -28,6 +29,7 @@ from protocol.api import (
     ChatRequest,
     ConsensusAnswer,
     ConsensusRequest,
+    DescentInfo,
     DhtPut,
     DhtPutReply,
     DhtValues,
@@ -82,6 +84,9 @@ ROUTES: tuple[Route, ...] = (
     get("/v1/node", node.node, "Who this node is and how it does", gives=NodeInfo),
     get("/v1/peers", node.peers, "Neighbours and all members known", gives=Peers),
     get("/v1/agents", node.agents, "Agents of this node or of the swarm", takes=node.AgentsQuery, gives=list[AgentInfo]),
+    get("/v1/agents/{id}/lineage", node.lineage, "Descent of an agent of this node, newest first", gives=list[DescentInfo]),
+    get("/v1/agents/{id}/export", node.export_agent, "An agent of this node as a file", gives=AgentFile),
+    post("/v1/agents", node.import_agent, "A child of a filed agent is born here", takes=AgentFile, gives=AgentInfo, scope=Scope.ADMIN),
     post("/v1/consensus", council.consensus, "Ask the swarm", takes=ConsensusRequest, gives=ConsensusAnswer, timeout_s=None),
     get("/v1/consensus", council.recent, "This node's recent questions", takes=council.RecentQuery, gives=list[QuestionSummary]),
     post("/v1/feedback", council.feedback, "Say how good an answer was", takes=FeedbackRequest, gives=FeedbackReply),

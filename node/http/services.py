@@ -14,12 +14,14 @@ from typing import Any, Literal, Protocol
 from node.http.access import Access
 from node.runtime import Runtime
 from protocol.api import (
+    AgentFile,
     AgentInfo,
     BroadcastRequest,
     CanariesReply,
     CanariesRequest,
     ConsensusAnswer,
     ConsensusRequest,
+    DescentInfo,
     DhtPut,
     DhtPutReply,
     DhtValues,
@@ -53,6 +55,9 @@ class NodeService(Protocol):
     def node_info(self) -> NodeInfo: ...
     def peers(self) -> Peers: ...
     def agents(self, scope: AgentScope, /) -> list[AgentInfo]: ...
+    def lineage(self, agent_id: str, /) -> list[DescentInfo]: ...
+    def export_agent(self, agent_id: str, /) -> AgentFile: ...
+    async def import_agent(self, file: AgentFile, /) -> AgentInfo: ...
 
 
 class CouncilService(Protocol):

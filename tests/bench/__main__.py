@@ -17,6 +17,7 @@ BENCHMARKS = {
     "start": "whole-process start times and the memory of an idle node",
     "ask": "Gemma labelling on one node, and the council's overhead on three",
     "council": "right answers, confidence, memory and overhead of the council beside its baselines",
+    "life": "what agents learn from right and wrong alone, whether selection pays, what a thousand cost",
     "dht": "gets and sets on 50 nodes beside stock kademlia",
 }
 

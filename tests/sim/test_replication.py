@@ -26,6 +26,7 @@ from node.testing.brain import ScriptedBrain
 from protocol.ballots import Question
 from protocol.errors import Refused
 from protocol.identity import Member, NodeId
+from protocol.lineage import conceive
 from protocol.messages import PROTOCOL_VERSION, Birth, BirthOffer, BirthReply, GenomeChunk, GenomeRequest, Hello, LinkMessage
 
 PORT = 7337
@@ -63,7 +64,7 @@ class House:
         self.factory = MemoryFactory(self.world.network, self.world.host(self.name), self.credentials)
         hello = Hello(PROTOCOL_VERSION, self.name, self.address)
         self.exchange = Exchange(self.runtime, self.factory, self.node_id, lambda: hello, self._resolve)
-        around = Surroundings(on_event=lambda kind, data: self.events.append((kind, data)))
+        around = Surroundings(on_event=lambda kind, data: self.events.append((kind, data)), key=self.credentials.key)
         teams = [Team(brain, self.agents) for brain in self.brains]
         self.host = AgentHost(
             self.runtime, self.node_id, self.book, teams, NoTopics(), (), capacity=self.capacity, surroundings=around
@@ -145,10 +146,13 @@ def family(town: list[House]) -> list[bytes]:
 # ---- what goes wrong ----------------------------------------------------------------------------------------------------
 
 
-def offer_of(home: House, child_id: bytes = b"c" * 20, **changed: Any) -> BirthOffer:
+def offer_of(home: House, number: int = 0, **changed: Any) -> BirthOffer:
+    """A child of the first agent, with its parent's genome."""
     parent = home.residents[0]
-    fields = {"brain": parent.brain, "generation": 1, "genome": parent.genome_hash, "size": len(parent.packed), **changed}
-    return BirthOffer(child_id, parent.agent_id, **fields)
+    key = home.credentials.key
+    child_id, chain = conceive(key, parent.agent_id, parent.lineage, 1, parent.genome_hash, number.to_bytes(16, "big"))
+    fields = {"child_id": child_id, "brain": parent.brain, "generation": 1, "genome": parent.genome_hash, "size": len(parent.packed)}
+    return BirthOffer(**{"parent_id": parent.agent_id, **fields, "lineage": chain, **changed})
 
 
 async def offer(home: House, other: House, message: BirthOffer) -> BirthReply:
@@ -180,7 +184,7 @@ def test_an_offer_that_is_never_followed_up_gives_its_place_back() -> None:
         assert reply.accepted
         assert reply.reserved_until > world.runtime.now()
         assert other.host.room() == 0
-        assert not (await offer(home, other, offer_of(home, b"d" * 20))).accepted
+        assert not (await offer(home, other, offer_of(home, 4))).accepted
         await asyncio.sleep(RESERVE_S + 1)
         assert other.host.room() == 1
         assert other.residents == []
@@ -230,6 +234,35 @@ def test_offers_that_cannot_be_hosted_are_refused_with_the_reason(changed: dict[
     run(1, scenario)
 
 
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"lineage": []}, "0 links"),
+        ({"child_id": b"c" * 20}, "does not hash"),
+        ({"parent_id": b"p" * 20}, "another child"),
+        ({"generation": 7}, "another child"),
+    ],
+)
+def test_a_lineage_that_does_not_hash_is_refused_with_the_reason(changed: dict[str, Any], reason: str) -> None:
+    async def scenario(world: World, tasks: asyncio.TaskGroup) -> None:
+        home, other = await pair(world, tasks)
+        reply = await offer(home, other, offer_of(home, **changed))
+        assert not reply.accepted
+        assert reason in reply.reason
+
+    run(1, scenario)
+
+
+def test_a_child_that_another_node_conceived_is_refused() -> None:
+    async def scenario(world: World, tasks: asyncio.TaskGroup) -> None:
+        home, other = await pair(world, tasks)
+        thief = await stranger(world, tasks, home.town)
+        reply = await offer(thief, other, offer_of(home))
+        assert reply.reason == "the child was conceived by another node"
+
+    run(1, scenario)
+
+
 def test_one_peer_cannot_take_all_places() -> None:
     async def scenario(world: World, tasks: asyncio.TaskGroup) -> None:
         town: list[House] = []
@@ -242,7 +275,7 @@ def test_one_peer_cannot_take_all_places() -> None:
             return None
 
         home.exchange.on(GenomeRequest, never)
-        replies = [await offer(home, other, offer_of(home, bytes([number]) * 20)) for number in range(5)]
+        replies = [await offer(home, other, offer_of(home, number)) for number in range(5)]
         assert sum(reply.accepted for reply in replies) == MAX_RESERVED_EACH
 
     run(1, scenario)
@@ -256,12 +289,12 @@ def test_a_host_takes_in_so_many_children_a_minute() -> None:
         for house in town:
             await house.start(tasks)
         for number in range(3):
-            reply = await offer(home, other, offer_of(home, bytes([number]) * 20))
+            reply = await offer(home, other, offer_of(home, number))
             await asyncio.sleep(1)
         assert not reply.accepted
         assert "this minute" in reply.reason
         await asyncio.sleep(60)
-        assert (await offer(home, other, offer_of(home, b"x" * 20))).accepted
+        assert (await offer(home, other, offer_of(home, 99))).accepted
 
     run(1, scenario)
 
@@ -344,7 +377,7 @@ def test_an_offer_repeated_gives_no_second_child() -> None:
         await asyncio.sleep(2)
         (child,) = other.children
         for _ in range(3):
-            reply = await offer(home, other, offer_of(home, child.agent_id))
+            reply = await offer(home, other, offer_of(home, child_id=child.agent_id))
             assert reply.accepted
             assert reply.reserved_until == 0.0
         assert len(other.residents) == 1
@@ -527,6 +560,6 @@ def test_a_foster_node_that_restarts_answers_that_the_child_lives_there() -> Non
         again = House(world, "again", home.town, agents=0, book=other.book)
         await again.start(tasks)
         assert [agent.agent_id for agent in again.residents] == [child.agent_id]
-        assert (await offer(home, again, offer_of(home, child.agent_id))).reserved_until == 0.0
+        assert (await offer(home, again, offer_of(home, child_id=child.agent_id))).reserved_until == 0.0
 
     run(1, scenario)

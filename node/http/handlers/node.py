@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from node.http.routes import Call
 from node.http.services import AgentScope
-from protocol.api import AgentInfo, NodeInfo, Peers
+from protocol.api import AgentFile, AgentInfo, DescentInfo, NodeInfo, Peers
 
 
 class AgentsQuery(Struct, frozen=True, forbid_unknown_fields=True):
@@ -25,3 +25,15 @@ async def peers(call: Call[None]) -> Peers:
 
 async def agents(call: Call[AgentsQuery]) -> list[AgentInfo]:
     return call.services.node.agents(call.body.scope)
+
+
+async def lineage(call: Call[None]) -> list[DescentInfo]:
+    return call.services.node.lineage(call.path("id"))
+
+
+async def export_agent(call: Call[None]) -> AgentFile:
+    return call.services.node.export_agent(call.path("id"))
+
+
+async def import_agent(call: Call[AgentFile]) -> AgentInfo:
+    return await call.services.node.import_agent(call.body)

@@ -178,4 +178,4 @@ def test_a_tiny_genome_travels() -> None:
     brain = TinyBrain()
     data = pack(brain.seed(random.Random(1)))
     assert len(data) < 8_192
-    assert pack(unpack(data, "tiny", brain.schema())) == data
+    assert pack(unpack(data, "tiny:mlp", brain.schema())) == data

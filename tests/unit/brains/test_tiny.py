@@ -48,7 +48,7 @@ def questions(genomes: list[Genome]) -> list[Ask]:
 def huge() -> Genome:
     """What a hostile peer could send: finite, and it overflows."""
     genome = agents(1)[0]
-    return Genome("tiny", {name: np.full_like(tensor, 3e38) for name, tensor in genome.tensors.items()}, {"sigma": "much"})
+    return Genome("tiny:mlp", {name: np.full_like(tensor, 3e38) for name, tensor in genome.tensors.items()}, {"sigma": "much"})
 
 
 def test_weights_that_overflow_still_give_a_vote(torch_brain: TinyBrain, numpy_brain: TinyBrain) -> None:
@@ -61,7 +61,7 @@ def test_weights_that_overflow_still_give_a_vote(torch_brain: TinyBrain, numpy_b
 
 def test_a_child_of_overflowing_weights_has_weights_that_peers_take() -> None:
     brain = TinyBrain()
-    unpack(pack(brain.mutate(huge(), random.Random(1))), "tiny", brain.schema())
+    unpack(pack(brain.mutate(huge(), random.Random(1))), "tiny:mlp", brain.schema())
 
 
 def test_a_lesson_for_overflowing_weights_changes_nothing(torch_brain: TinyBrain) -> None:

@@ -6,7 +6,7 @@ import pytest
 from protocol.api import ConsensusRequest, FeedbackRequest
 from protocol.errors import Conflict, InvalidRequest, NotFound, Refused
 from protocol.identity import show_id
-from protocol.messages import FeedbackNotice
+from protocol.messages import AnswerRated, FeedbackNotice
 from tests.unit.council.world import Node, Swarm
 
 CHOICE = ConsensusRequest(question="Which?", choices=["red", "green", "blue"])
@@ -102,3 +102,18 @@ async def test_a_rating_whose_answer_is_no_json_is_refused(three: Swarm) -> None
     with pytest.raises(Refused, match="not JSON"):
         await three.nodes[0].mailbox.request(three.nodes[1].id, FeedbackNotice(bytes(20), 1.0, three.nodes[1].agents, b"\xff{"), 1.0)
     assert three.nodes[1].host.ratings == []
+
+
+async def test_every_node_learns_how_right_the_answer_was_also_those_that_said_something_else(swarm: Swarm) -> None:
+    swarm.add("red", "red", "red")
+    swarm.add("blue")
+    answer = await swarm.nodes[0].council.ask(CHOICE)
+    await swarm.nodes[0].council.feedback(FeedbackRequest(answer.id, 0.0))
+    assert [node.host.lessons for node in swarm.nodes] == [[("red", 0.0)], [("red", 0.0)]]
+
+
+async def test_a_lesson_is_heard_once_from_one_rater(swarm: Swarm) -> None:
+    one, other = swarm.add("red"), swarm.add("blue")
+    for _ in range(3):
+        await one.mailbox.request(other.id, AnswerRated(b"q" * 20, b'"red"', 1.0), 1.0)
+    assert other.host.lessons == [("red", 1.0)]

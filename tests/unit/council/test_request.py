@@ -37,7 +37,6 @@ TWO = ["a", "b"]
         ({"question": "?", "kind": "text", "choices": TWO}, "kind", "make it 'choice'"),
         ({"question": "?", "kind": "embedding"}, "kind", "no embedding"),
         ({"embedding": [1.0], "kind": "number"}, "kind", "make it 'embedding'"),
-        ({"embedding": [1.0], "choices": TWO}, "choices", "no choices"),
         ({"embedding": []}, "embedding", "0 components"),
         ({"embedding": [0.0] * 4097}, "embedding", "4097 components"),
         ({"embedding": [0.0, float("nan")]}, "embedding", "Component 1"),

@@ -64,6 +64,7 @@ class ScriptedHost:
     """Applied to each vote: how a test makes a bad one."""
     questions: list[Question] = field(default_factory=list)
     ratings: list[tuple[bytes, float, Answer]] = field(default_factory=list)
+    lessons: list[tuple[Answer, float]] = field(default_factory=list)
 
     async def vote(self, question: Question, agent_ids: Sequence[bytes], timeout: float) -> tuple[list[Vote], dict[bytes, str]]:
         self.questions.append(question)
@@ -82,10 +83,14 @@ class ScriptedHost:
             votes.append(logprobs(*(self.sure if index == right else 1 - self.sure for index in range(2))))
         return {agent: votes for agent in agent_ids if agent in self.script}
 
-    async def rate(self, agent_ids: Sequence[bytes], score: float, correct: Answer, question_id: bytes) -> int:
+    async def rate(self, agent_ids: Sequence[bytes], score: float, correct: Answer, question_id: bytes, rater: bytes = b"") -> int:
         here = [agent for agent in agent_ids if agent in self.script]
         self.ratings += [(agent, score, correct) for agent in here]
         return len(here)
+
+    async def answer_rated(self, question_id: bytes, answer: Answer, score: float, rater: bytes) -> int:
+        self.lessons.append((answer, score))
+        return 0
 
 
 class Topics:

@@ -14,6 +14,7 @@ from node.http.access import Access
 from node.http.services import AgentScope, Limits, Services
 from node.runtime import SystemRuntime
 from protocol.api import (
+    AgentFile,
     AgentInfo,
     Basis,
     BrainInfo,
@@ -23,6 +24,7 @@ from protocol.api import (
     CellInfo,
     ConsensusAnswer,
     ConsensusRequest,
+    DescentInfo,
     DhtPut,
     DhtPutReply,
     DhtValue,
@@ -94,6 +96,15 @@ class FakeNode:
 
     def agents(self, scope: AgentScope) -> list[AgentInfo]:
         return [AGENT] if scope == "node" else [AGENT, replace(AGENT, agent_id=show_id(b"b" * 20), brain="gemma:270m")]
+
+    def lineage(self, agent_id: str) -> list[DescentInfo]:
+        return [DescentInfo(agent_id, None, 0, "0" * 64, NODE)]
+
+    def export_agent(self, agent_id: str) -> AgentFile:
+        return AgentFile("moot agent 1", "tiny", agent_id, 0, "AAAA", "")
+
+    async def import_agent(self, file: AgentFile) -> AgentInfo:
+        return AGENT
 
 
 @dataclass

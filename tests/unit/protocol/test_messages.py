@@ -40,6 +40,7 @@ TAGS = {
     32: "GenomeRequest",
     33: "GenomeChunk",
     34: "Birth",
+    35: "AnswerRated",
     40: "CellStart",
     41: "CellMessage",
     42: "CellReport",

@@ -1,0 +1,273 @@
+"""`tiny:head`: about 100k parameters over a view of shared random features, for choice questions on texts and on embeddings.
+
+    question -> unit vector -> bank of random features (once) -> an agent's view (512 of 4,096) -> W (512 x 192) -> answer vector
+    a choice's logit = answer vector . the choice's signature (192 signs from its hash)
+
+So an agent takes any choices and any dimension, and starts near uniform. It learns on-line from "that answer was right" or "that
+answer was wrong" alone: cross-entropy towards a right answer, and for a wrong one the loss -log(1 - p) of complementary labels (Ishida
+et al. 2017). Each lesson is a few proximal gradient steps on a batch of it and of earlier lessons of the same choices (`replay`), and
+moves the weights by a bounded length. Because a set of K choices touches W only through K signatures, a step works on (512 x K)
+coefficients and W is written once a lesson. All agents asked are one product of stacked weights. Plain numpy: no torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import random
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from node.brains.base import Ask, Brain, Capabilities, Choice, Genome, Lesson, Progress, TensorSpec
+from node.brains.replay import Remembered, Replay
+from node.brains.stack import Stack
+from node.brains.views import bank_features, ngrams, signature, unit, view
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from node.brains.embedder import Embedder
+
+    Floats = NDArray[np.float32]
+
+HIDDEN: Final = 512
+WIDTH: Final = 192
+BANK: Final = 4_096
+INIT: Final = 0.3
+"""Standard deviation of an untrained agent's logits: it guesses, hardly surer than chance, so that there is something to rate."""
+SIGMA: Final = 0.01
+MAX_SIGMA: Final = 0.5
+MAX_WEIGHT: Final = 1e4
+RATE: Final = 40.0
+"""Step length. Features have length 1 and the mean loss curves little along most of them; chosen on the handwritten digits, seed 1."""
+RATE_RANGE: Final = (0.1, 100.0)
+STEPS: Final = 4
+BATCH: Final = 64
+DECAY: Final = 1e-3
+"""Pull back towards where the lesson found the weights: the proximal term."""
+EXPLORE: Final = 0.5
+"""Share of what a wrong answer loses that all other choices get alike: one never said to be right would otherwise never be tried."""
+MAX_DRIFT: Final = 4.0
+"""Length by which one lesson may move an agent's weights."""
+MAX_LOGIT: Final = 30.0
+MAX_TEXTS: Final = 1_024
+"""Texts remembered as vectors."""
+
+Believed = Callable[[bytes], float]
+"""How far a rater is believed, 0 to 1."""
+
+
+class HeadBrain(Brain):
+    """All tiny heads of a node. Weights are the genomes'; the brain keeps their stack and the lessons to learn again."""
+
+    name = "tiny:head"
+    family = "tiny:head"
+
+    def __init__(self, *, hidden: int = HIDDEN, bank: int = BANK, embedder: Callable[[], Embedder] | None = None) -> None:
+        """`hidden` and `bank` other than usual: for measurements. `embedder` makes the text embedder (default: the best installed)."""
+        self._hidden = hidden
+        self._bank = bank
+        self._make_embedder = embedder
+        self._embedder: Embedder | None = None
+        self._weights = Stack(lambda genome: genome.tensors["w"])
+        self._views = Stack(self._view)
+        self._replay = Replay()
+        self._texts: OrderedDict[str, Floats] = OrderedDict()
+        self._rng = random.Random(hidden)  # which lessons are learnt again; equal lessons give equal genomes
+        self.capabilities = Capabilities(frozenset({"choice", "boolean"}), learns=True, divides=True, any_embedding=True)
+        self.fingerprint = hashlib.sha256(f"tiny:head 1: {hidden}/{bank}x{WIDTH}".encode()).hexdigest()
+
+    def load(self, progress: Progress) -> None:
+        """Load the text embedder."""
+        from node.brains.embedder import best_embedder
+
+        progress("loading the text embedder", 0.0)
+        self._embedder = (self._make_embedder or best_embedder)()
+        label = f"tiny:head 1: {self._hidden}/{self._bank}x{WIDTH}, {self._embedder.name}"
+        self.fingerprint = hashlib.sha256(label.encode()).hexdigest()
+        progress("ready", 1.0)
+
+    # ---- answering ------------------------------------------------------------------------------------------------
+
+    def choose(self, asks: Sequence[Ask]) -> list[Choice]:
+        """Log-probabilities of the choices; the prior is uniform: a head has no habit that is not learnt."""
+        import numpy as np
+
+        answers = self._answers([ask.genome for ask in asks], self._inputs(asks))
+        found: list[Choice | None] = [None] * len(asks)
+        by_choices: dict[tuple[str, ...], list[int]] = {}
+        for row, ask in enumerate(asks):
+            by_choices.setdefault(ask.choices, []).append(row)
+        for choices, rows in by_choices.items():
+            logits = np.clip(answers[rows] @ _signatures(choices).T, -MAX_LOGIT, MAX_LOGIT).astype(np.float64)
+            shifted = logits - logits.max(1, keepdims=True)
+            logprobs = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+            prior = (-math.log(len(choices)),) * len(choices)
+            for row, own in zip(rows, logprobs.tolist(), strict=True):
+                found[row] = Choice(tuple(own), prior)
+        return [choice for choice in found if choice is not None]
+
+    def _answers(self, genomes: Sequence[Genome], inputs: list[Floats]) -> Floats:
+        """(agents, WIDTH): one product of stacked weights for all of them."""
+        import numpy as np
+
+        seen = np.empty((len(genomes), self._hidden), np.float32)
+        views = self._views.of(genomes)
+        by_input: dict[bytes, list[int]] = {}
+        for row, x in enumerate(inputs):
+            by_input.setdefault(x.tobytes(), []).append(row)
+        for rows in by_input.values():
+            features = self._features(inputs[rows[0]])
+            seen[rows] = features[views if len(rows) == len(genomes) else views[rows]]
+        answers: Floats = np.nan_to_num(np.matmul(seen[:, None, :], self._weights.of(genomes))[:, 0], posinf=0.0, neginf=0.0)
+        return answers
+
+    def _features(self, x: Floats) -> Floats:
+        """The whole bank for one input, (bank,), so scaled that a view has length 1."""
+        import numpy as np
+
+        return np.asarray(bank_features(x[None], self._bank)[0] / math.sqrt(self._hidden), np.float32)
+
+    def _inputs(self, asks: Sequence[Ask]) -> list[Floats]:
+        """What is seen of each question, (dim,), of length 1."""
+        import numpy as np
+
+        texts = sorted({ask.question for ask in asks if not ask.embedding})
+        read = self._recall(texts)
+        vectors = {ask.embedding: unit(np.array([ask.embedding], np.float32))[0] for ask in asks if ask.embedding}
+        return [vectors[ask.embedding] if ask.embedding else read[ask.question] for ask in asks]
+
+    def _recall(self, texts: Sequence[str]) -> dict[str, Floats]:
+        """Texts as they were read before (canaries come back after every lesson), the new ones in one batch."""
+        fresh = [text for text in texts if text not in self._texts]
+        found = {text: self._texts[text] for text in texts if text in self._texts}
+        if fresh:
+            found |= dict(zip(fresh, self._read(fresh), strict=True))
+        for text in texts:
+            self._texts[text] = found[text]
+            self._texts.move_to_end(text)
+        while len(self._texts) > MAX_TEXTS:
+            self._texts.popitem(last=False)
+        return found
+
+    def _read(self, texts: Sequence[str]) -> Floats:
+        import numpy as np
+
+        if self._embedder is None:
+            raise RuntimeError("tiny:head is asked before it is loaded")
+        return unit(np.concatenate([self._embedder.embed(texts), ngrams(texts)], axis=1))
+
+    def _view(self, genome: Genome) -> NDArray[np.int64]:
+        number = genome.settings.get("view")
+        return view(number if isinstance(number, int) and 0 <= number < 2**63 else 0, self._hidden, self._bank)
+
+    # ---- learning -------------------------------------------------------------------------------------------------
+
+    def learn(self, lessons: Sequence[Lesson]) -> list[Genome]:
+        """A few steps for each agent, on its lesson and earlier ones; agents that had the same question learn together."""
+        genomes = [lesson.ask.genome for lesson in lessons]
+        inputs = self._inputs([lesson.ask for lesson in lessons])
+        groups: dict[tuple[object, ...], list[int]] = {}
+        for row, (lesson, x) in enumerate(zip(lessons, inputs, strict=True)):
+            if isinstance(lesson.correct, int) and lesson.ask.choices:
+                key = (x.tobytes(), lesson.ask.choices, lesson.correct, lesson.score, lesson.rater)
+                groups.setdefault(key, []).append(row)
+        for rows in groups.values():
+            lesson = lessons[rows[0]]
+            assert isinstance(lesson.correct, int)
+            x = inputs[rows[0]]
+            new = Remembered(self._features(x), lesson.correct, lesson.score, lesson.rater)
+            kept = self._replay.add(x.size, lesson.ask.choices, new)
+            learnt = self._learn_together([genomes[row] for row in rows], lesson.ask.choices, kept, lesson.believed)
+            for row, genome in zip(rows, learnt, strict=True):
+                genomes[row] = genome
+        return genomes
+
+    def _learn_together(
+        self, genomes: Sequence[Genome], choices: tuple[str, ...], kept: list[Remembered], believed: Believed
+    ) -> list[Genome]:
+        import numpy as np
+
+        weights: Floats = self._weights.of(genomes)
+        signs = _signatures(choices)
+        start = np.matmul(weights, signs.T)
+        gram = signs @ signs.T
+        moved = np.zeros_like(start)
+        rates = np.array([_number(genome, "rate", RATE, RATE_RANGE) for genome in genomes], np.float32)[:, None, None]
+        views = self._views.of(genomes)
+        for _ in range(STEPS):
+            batch = [kept[-1], *self._rng.choices(kept, k=BATCH - 1)] if len(kept) > 1 else kept
+            features = np.stack([one.features for one in batch])
+            seen = features[:, views].transpose(1, 0, 2)  # (agents, batch, hidden)
+            logits = np.matmul(seen, start + np.matmul(moved, gram))
+            slopes = _slopes(np.clip(logits, -MAX_LOGIT, MAX_LOGIT), batch, believed)
+            moved -= rates * (np.matmul(seen.transpose(0, 2, 1), slopes) + DECAY * moved)
+        change = np.matmul(moved, signs)
+        lengths = np.sqrt((change**2).sum((1, 2), keepdims=True))
+        learnt = weights + change * np.minimum(1.0, MAX_DRIFT / np.maximum(lengths, 1e-12))
+        return [
+            Genome(genome.brain, {**genome.tensors, "w": own}, genome.settings) if bool(np.isfinite(own).all()) else genome
+            for genome, own in zip(genomes, learnt, strict=True)
+        ]
+
+    # ---- genomes --------------------------------------------------------------------------------------------------
+
+    def seed(self, rng: random.Random) -> Genome:
+        import numpy as np
+
+        generator = np.random.default_rng(rng.getrandbits(64))
+        weights = (INIT * generator.standard_normal((self._hidden, WIDTH))).astype(np.float32)
+        return Genome(self.name, {"w": weights}, {"sigma": SIGMA, "rate": RATE, "view": rng.getrandbits(62)})
+
+    def mutate(self, genome: Genome, rng: random.Random) -> Genome:
+        """Noise on the weights; the step length and the noise itself drift too, by a tenth or so."""
+        import numpy as np
+
+        generator = np.random.default_rng(rng.getrandbits(64))
+        sigma = _number(genome, "sigma", SIGMA, (0.0, MAX_SIGMA))
+        noise = sigma * generator.standard_normal((self._hidden, WIDTH))
+        weights = np.clip(genome.tensors["w"] + noise, -MAX_WEIGHT, MAX_WEIGHT).astype(np.float32)
+        rate = _number(genome, "rate", RATE, RATE_RANGE) * math.exp(rng.gauss(0.0, 0.1))
+        settings = {**genome.settings, "sigma": min(MAX_SIGMA, sigma * math.exp(rng.gauss(0.0, 0.1))), "rate": rate}
+        return Genome(genome.brain, {"w": weights}, settings)
+
+    def schema(self) -> Mapping[str, TensorSpec]:
+        return {"w": TensorSpec((self._hidden, WIDTH), "float32")}
+
+
+def _signatures(choices: Sequence[str]) -> Floats:
+    """(choices, WIDTH)"""
+    import numpy as np
+
+    return np.stack([signature(choice, WIDTH) for choice in choices])
+
+
+def _slopes(logits: Floats, batch: Sequence[Remembered], believed: Believed) -> Floats:
+    """Gradient of the mean loss by the logits, (agents, batch, choices)."""
+    import numpy as np
+
+    shifted = np.exp(logits - logits.max(-1, keepdims=True))
+    chances = shifted / shifted.sum(-1, keepdims=True)
+    rows = np.arange(len(batch))
+    answers = np.array([one.answer for one in batch])
+    scores = np.array([one.score for one in batch], np.float32)[None, :, None]
+    weights = np.array([believed(one.rater) for one in batch], np.float32)
+    own = chances[:, rows, answers][..., None]
+    right = chances.copy()
+    right[:, rows, answers] -= 1.0
+    others = (1.0 - EXPLORE) * chances / np.maximum(1.0 - own, 1e-3) + EXPLORE / max(1, chances.shape[-1] - 1)
+    wrong = -own * others
+    wrong[:, rows, answers] = own[..., 0]
+    mixed = scores * right + (1.0 - scores) * wrong
+    total: Floats = np.asarray(mixed * (weights / max(float(weights.sum()), 1.0))[None, :, None], np.float32)
+    return total
+
+
+def _number(genome: Genome, name: str, usual: float, bounds: tuple[float, float]) -> float:
+    """A genome's own figure where it is sane: settings come from peers."""
+    value: Any = genome.settings.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return usual
+    return min(bounds[1], max(bounds[0], float(value)))
