@@ -7,6 +7,7 @@ The daemon supplies the real parts, the tests supply fakes. Every method may rai
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -15,6 +16,7 @@ from node.http.access import Access
 from node.runtime import Runtime
 from protocol.api import (
     AgentInfo,
+    ArtifactInfo,
     BroadcastRequest,
     ConsensusAnswer,
     ConsensusRequest,
@@ -27,6 +29,7 @@ from protocol.api import (
     NodeInfo,
     Peers,
     QuestionSummary,
+    RunEdit,
     RunInfo,
     RunRequest,
     TaskInfo,
@@ -35,6 +38,7 @@ from protocol.api import (
     TokenRequest,
 )
 
+RunOrder = Literal["running", "paused", "stopped"]
 AgentScope = Literal["node", "swarm"]
 
 
@@ -77,6 +81,10 @@ class RunService(Protocol):
     def get(self, run_id: str, /) -> RunInfo: ...
     def tasks(self) -> list[TaskInfo]: ...
     def list(self) -> list[RunInfo]: ...
+    def order(self, run_id: str, state: RunOrder, /) -> RunInfo: ...
+    def edit(self, run_id: str, edit: RunEdit, /) -> RunInfo: ...
+    def artifacts(self, run_id: str, /) -> Sequence[ArtifactInfo]: ...
+    def artifact(self, run_id: str, name: str, /) -> bytes: ...
 
 
 class EventService(Protocol):

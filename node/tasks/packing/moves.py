@@ -108,7 +108,8 @@ def hole(points: Points, rng: random.Random, choices: int = 6) -> Points:
         best = int(room.argmax())
         chosen.append(places[best])
         room = np.minimum(room, ((places - places[best]) ** 2).sum(1))
-    return chosen[-1]
+    place: Points = chosen[-1]
+    return place
 
 
 def _jitter(own: Points, other: Points, strength: int, rng: random.Random) -> Points:
@@ -119,7 +120,8 @@ def _jitter(own: Points, other: Points, strength: int, rng: random.Random) -> Po
         return own + _noise(len(own), rng.choice((0.08, 0.2, 0.35)) * size, rng)
     middle = np.array([rng.random(), rng.random()])
     inside = ((own - middle) ** 2).sum(1) < (0.2 + 0.1 * strength) ** 2
-    return own + _noise(len(own), 0.3 * strength * size, rng) * inside[:, None]
+    shaken: Points = own + _noise(len(own), 0.3 * strength * size, rng) * inside[:, None]
+    return shaken
 
 
 def _hole(own: Points, other: Points, number: int, rng: random.Random) -> Points:

@@ -44,7 +44,8 @@ def relax(points: Points, inflation: float = 1.08, steps: int = 80) -> Points:
         return float(overlap @ overlap), gradient.ravel()
 
     result = minimize(energy, points.ravel(), jac=True, method="L-BFGS-B", bounds=[(0.0, 1.0)] * (2 * count), options={"maxiter": steps})
-    return np.clip(result.x.reshape(count, 2), 0.0, 1.0)
+    relaxed: Points = np.clip(result.x.reshape(count, 2), 0.0, 1.0)
+    return relaxed
 
 
 def polish(points: Points, iterations: int = 100, precision: float = 1e-15) -> Points:
@@ -108,4 +109,5 @@ def _ascend(points: Points, iterations: int, precision: float) -> Points:
         constraints=[{"type": "ineq", "fun": room, "jac": slope}],
         options={"maxiter": iterations, "ftol": precision},
     )
-    return np.clip(np.nan_to_num(result.x[:-1], nan=0.5).reshape(count, 2), 0.0, 1.0)
+    ascended: Points = np.clip(np.nan_to_num(result.x[:-1], nan=0.5).reshape(count, 2), 0.0, 1.0)
+    return ascended
