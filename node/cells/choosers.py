@@ -76,7 +76,7 @@ class Chooser(ABC):
     @abstractmethod
     async def pick(self, features: str, persona: bytes, count: int, rng: random.Random) -> Picked: ...
 
-    def learn(self, picked: Picked, gains: Sequence[float]) -> None:
+    def learn(self, picked: Picked, gains: Sequence[float]) -> None:  # noqa: B027 - most have nothing to learn
         """What became of the moves picked last."""
 
 

@@ -18,7 +18,7 @@ from node.cells.grid import TOPOLOGIES, place
 from node.cells.host import MAX_ITERATIONS, MAX_SECONDS, CellHost
 from node.cells.pictures import draw
 from node.cells.post import Post
-from node.cells.progress import BEST_KEPT, Progress
+from node.cells.progress import Progress
 from node.runs.run import Job, Run, State, Value
 from node.runtime import Runtime
 from node.tasks.base import Param, Task
@@ -185,9 +185,8 @@ class GridHome:
 
     async def _sum_up(self, run: Run, progress: Progress, workshop: Workshop) -> None:
         """The best solutions, rendered and drawn; each is evaluated again here, whoever reported it."""
-        ranked = sorted(progress.best.items(), key=lambda item: -item[1])[:BEST_KEPT]
         rendered: list[tuple[float, str]] = []
-        for solution, _ in ranked:
+        for solution in list(progress.best.values()):
             score = await workshop.check(solution)
             if score > 0.0 or not rendered:
                 rendered.append((score, await workshop.render(solution)))

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DRAW_S = 120.0
+ROOT = str(Path(__file__).resolve().parents[2])
 HEAT_MAPS = 24
 """Iterations that get a picture of their own: the first, the last, and evenly between."""
 INK, ACCENT, FILL = "#22313f", "#c0392b", "#7fb3d5"
@@ -36,10 +37,9 @@ async def draw(size: int, iterations: Sequence[IterationInfo], solutions: Sequen
         maps = [maps[round(index * (len(maps) - 1) / (HEAT_MAPS - 1))] for index in range(HEAT_MAPS)]
     curve = [(one.iteration, one.worst, one.mean, one.best) for one in iterations]
     request = msgspec.msgpack.encode({"size": size, "maps": maps, "curve": curve, "solutions": list(solutions)})
-    here = str(Path(__file__).resolve().parents[2])
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "node.cells.pictures", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": here, "MPLBACKEND": "Agg"},
+        stderr=asyncio.subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": ROOT, "MPLBACKEND": "Agg"},
     )  # fmt: skip
     try:
         async with asyncio.timeout(DRAW_S):
@@ -66,7 +66,8 @@ def main() -> None:
     for number, cells in request["maps"]:
         _save(made, f"heat-{number:04d}", _heat_map(size, number, cells, scale), svg=False)
     if request["maps"]:
-        number, cells = request["maps"][-1]
+        fullest = max(len(cells) for _, cells in request["maps"])  # the clock may end the last iteration before all are through
+        number, cells = next(one for one in reversed(request["maps"]) if len(one[1]) == fullest)
         _save(made, "heat", _heat_map(size, number, cells, scale))
     _save(made, "scores", _curve(request["curve"]))
     drawn = [(score, json.loads(text)) for score, text in request["solutions"] if text.startswith("{")]

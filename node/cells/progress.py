@@ -15,7 +15,8 @@ from protocol.messages import CellReport, CellStart
 
 DETAILED = 4_096
 """Reports kept cell by cell; of older iterations only mean, best and worst remain."""
-MAX_SCORE = 1e6
+MAX_ITERATIONS = 1_000_000
+"""Where seconds count, a run may have many."""
 BEST_KEPT = 9
 """Different solutions kept for pictures."""
 
@@ -47,23 +48,23 @@ class Progress:
         """Cells whose node did not take them."""
         self.newest: dict[int, tuple[int, bytes]] = {}
         """Each cell's newest iteration and solution: from here it goes on elsewhere when its node is lost."""
-        self.best: dict[bytes, float] = {}
-        """The best solutions so far."""
+        self.best: dict[float, bytes] = {}
+        """The best solutions so far, one of each score: what differs by a symmetry only counts once."""
         self.failure = ""
-        self.local: set[NodeId] = set()
+        self._longest = MAX_ITERATIONS if plan.settings.get("seconds") else plan.iterations
         self.news = asyncio.Event()
 
     def take(self, sender: NodeId, report: CellReport) -> None:
         plan, cell = self.plan, report.cell
-        if cell >= len(plan.placement) or plan.placement[cell] != sender or report.iteration < 1:
+        if cell >= len(plan.placement) or plan.placement[cell] != sender or not 1 <= report.iteration <= self._longest:
             return
-        if report.last:
+        if report.last or (report.iteration == plan.iterations and not plan.settings.get("seconds")):
             self.waiting.discard(cell)
             self.news.set()
         if report.last and report.note.startswith("failed: ") and not report.solution:
             self.failure = self.failure or report.note.removeprefix("failed: ")
             return
-        if not (self._workshop.valid(report.solution) and len(report.solution) <= MAX_SOLUTION and 0.0 <= report.score <= MAX_SCORE):
+        if not (self._workshop.valid(report.solution) and len(report.solution) <= MAX_SOLUTION and 0.0 <= report.score <= self._workshop.highest):
             return
         iteration = self._iterations.setdefault(report.iteration, _Iteration())
         if cell in iteration.scores:
@@ -108,10 +109,9 @@ class Progress:
         self.newest[report.cell] = (report.iteration, report.solution)
         if self._run.best is None or report.score > self._run.best:
             self._run.best = report.score
-        self.best[report.solution] = report.score
-        if len(self.best) > 4 * BEST_KEPT:
-            ranked = sorted(self.best.items(), key=lambda item: -item[1])
-            self.best = dict(ranked[:BEST_KEPT])
+        self.best.setdefault(float(f"{report.score:.10g}"), report.solution)
+        if len(self.best) > BEST_KEPT:
+            del self.best[min(self.best)]
 
     def _forget(self) -> None:
         kept = sum(len(iteration.cells) for iteration in self._iterations.values())

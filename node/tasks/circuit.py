@@ -6,6 +6,7 @@ import array
 import json
 import math
 import random
+from typing import ClassVar
 
 from node.tasks.base import Heard, Param, Task, Value
 
@@ -15,7 +16,7 @@ class TravellingSalesman(Task):
 
     name = "travelling_salesman"
     description = "The shortest tour of random cities in the unit square; the score is sqrt(0.7124 n) / length, about 1 for a good tour."
-    params = {"n": Param(60, 3, 500), "cities_seed": Param(1, 0, 1_000_000)}
+    params: ClassVar = {"n": Param(60, 3, 500), "cities_seed": Param(1, 0, 1_000_000)}
 
     def __init__(self, values: dict[str, Value]) -> None:
         super().__init__(values)

@@ -7,6 +7,8 @@ import json
 import math
 import random
 from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import ClassVar
 
 from node.tasks.base import Heard, Param, Task, Value
 
@@ -22,7 +24,7 @@ def _rastrigin(x: Point) -> float:
 
 
 def _rosenbrock(x: Point) -> float:
-    return math.fsum(100.0 * (b - a * a) ** 2 + (1.0 - a) ** 2 for a, b in zip(x, x[1:], strict=False))
+    return math.fsum(100.0 * (b - a * a) ** 2 + (1.0 - a) ** 2 for a, b in pairwise(x))
 
 
 def _ackley(x: Point) -> float:
@@ -42,7 +44,7 @@ class Minimise(Task):
 
     name = "minimise"
     description = "A continuous benchmark function; the score is 1 / (1 + value). Particle-swarm moves beside random ones."
-    params = {
+    params: ClassVar = {
         "function": Param("rastrigin", choices=tuple(FUNCTIONS)),
         "dimensions": Param(5, 1, 100),
     }

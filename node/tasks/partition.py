@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from typing import ClassVar
 
 from node.tasks.base import Heard, Param, Task, Value
 
@@ -13,7 +14,7 @@ class NumberPartition(Task):
 
     name = "number_partition"
     description = "Whole numbers into two heaps whose sums differ as little as possible; the score is 1 / (1 + difference)."
-    params = {
+    params: ClassVar = {
         "n": Param(50, 2, 1_000),
         "bits": Param(20, 2, 48),
         "numbers_seed": Param(1, 0, 1_000_000),

@@ -24,6 +24,7 @@ from protocol.errors import UserError
 
 OPEN_S = 60.0
 """A child may take this long to import numpy and scipy and to bind its task, on a busy machine."""
+ROOT = str(Path(__file__).resolve().parents[2])
 CALL_S = 20.0
 """Beyond the seconds that a step was given."""
 
@@ -49,10 +50,12 @@ class Workshop(ABC):
     name: str
     moves: tuple[str, ...] = ()
     cores: int = 1
+    highest = 1.0
+    """No score is above it."""
     restarts = False
     """Whether a cell may give up what it has and start anew."""
 
-    async def open(self) -> None:
+    async def open(self) -> None:  # noqa: B027 - a light task has nothing to open
         """Before anything else. Raises `TaskFailed`."""
 
     @abstractmethod
@@ -84,7 +87,7 @@ class Workshop(ABC):
     async def check(self, solution: bytes) -> float:
         """What a solution that a peer reports is really worth."""
 
-    async def close(self) -> None:
+    async def close(self) -> None:  # noqa: B027 - nor to close
         """End the children."""
 
 
@@ -126,6 +129,7 @@ class Children(Workshop):
     """A heavy task, or one from a file, in child processes."""
 
     restarts = True
+    highest = 1e6
 
     def __init__(self, reference: str, values: Mapping[str, Value], cores: int) -> None:
         self._reference = reference
@@ -218,8 +222,7 @@ class _Child:
     async def spawn(cls) -> _Child:
         """Nothing of our environment but what Python needs goes in."""
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "VIRTUAL_ENV") if name in os.environ}
-        here = str(Path(__file__).resolve().parents[2])
-        environment = kept | {"PYTHONPATH": here, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
+        environment = kept | {"PYTHONPATH": ROOT, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "node.tasks.child", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL, env=environment, start_new_session=True,

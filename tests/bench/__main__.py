@@ -16,6 +16,7 @@ from tests.bench.report import Report, as_json, show
 BENCHMARKS = {
     "start": "whole-process start times and the memory of an idle node",
     "ask": "Gemma labelling on one node, and the council's overhead on three",
+    "packing": "circle packing on the grid: best-known radii, choosers, distribution",
     "dht": "gets and sets on 50 nodes beside stock kademlia",
 }
 

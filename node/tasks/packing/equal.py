@@ -11,7 +11,7 @@ import array
 import json
 import math
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from node.tasks.base import Heard, Param, Task, Value
 from node.tasks.packing.geometry import centres_of, common_radius
@@ -33,7 +33,7 @@ class CirclePacking(Task):
 
     name = "circle_packing"
     description = "n equal circles in the unit square, as large as possible; or, for a given radius, as many as possible."
-    params = {
+    params: ClassVar = {
         "n": Param(10, 1, MAX_CIRCLES),
         "radius": Param(0.0, 0.0, 0.5, 0.0001),
     }

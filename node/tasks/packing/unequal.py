@@ -6,7 +6,7 @@ import array
 import json
 import math
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from node.tasks.base import Heard, Param, Task, Value
 from node.tasks.packing.geometry import Centre, holds_exactly
@@ -30,7 +30,7 @@ class CirclePackingSum(Task):
 
     name = "circle_packing_sum"
     description = "n circles of any radii in the unit square, the sum of their radii as large as possible."
-    params = {"n": Param(26, 1, 100)}
+    params: ClassVar = {"n": Param(26, 1, 100)}
 
     def __init__(self, values: dict[str, Value]) -> None:
         super().__init__(values)

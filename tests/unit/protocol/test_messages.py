@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 import typing
 
 import msgspec
@@ -43,6 +44,7 @@ TAGS = {
     40: "CellStart",
     41: "CellMessage",
     42: "CellReport",
+    80: "CellControl",
     60: "Contact",
     61: "Ping",
     62: "Pong",
@@ -102,6 +104,8 @@ def constrained(base: object, meta: msgspec.Meta) -> st.SearchStrategy[object]:
     if typing.get_origin(base) is dict:
         key, value = typing.get_args(base)
         return st.dictionaries(strategy(key), strategy(value), max_size=2)
+    if typing.get_origin(base) in (typing.Union, types.UnionType):
+        return st.one_of([strategy(one) for one in typing.get_args(base)])
     raise AssertionError(f"no strategy for {base}")
 
 
