@@ -191,6 +191,8 @@ class Parts:
             "neighbours": ("Neighbours in the active view.", lambda: len(self.neighbours.view)),
             "links": ("Live links.", lambda: len(self.exchange.linked)),
             "messages_refused": ("Messages from peers that broke a rule.", lambda: self.exchange.dropped),
+            "cell_messages": ("Messages of cells sent to other nodes.", lambda: self.post.sent),
+            "cell_bytes": ("Their bytes.", lambda: self.post.sent_bytes),
             "dht_contacts": ("Contacts in the routing table.", lambda: self.dht.stats.contacts),
             "dht_records": ("Records held.", lambda: self.dht.stats.records),
         })  # fmt: skip

@@ -144,7 +144,7 @@ class Cell:
 
     async def _first(self) -> Outcome:
         known = self._plan.resumed.get(self._number)
-        if known is not None and self._workshop.valid(known):
+        if known and self._workshop.valid(known):
             return Outcome(known, await self._workshop.check(known))
         return await self._workshop.start(self._random.getrandbits(32))
 

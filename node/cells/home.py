@@ -35,6 +35,8 @@ SILENCE_S = 8.0
 """A run of a light task ends when no report has come for this long: longer than a cell waits for neighbours that are gone."""
 HEAVY_SILENCE_S = 900.0
 """The same for tasks whose cells compute, perhaps with a model: a dead node is noticed by the overlay long before."""
+TELL_S = 0.5
+"""Whoever watches is told of progress as often."""
 LOOK_S = 2.0
 """How often the home looks for hosts that died."""
 
@@ -49,6 +51,7 @@ PARAMS: dict[str, Param] = {
     "chooser": Param("scripted", choices=CHOOSERS),
     "brain": Param(""),
     "seed": Param(0, 0, 2**31 - 1),
+    "pictures": Param("yes", choices=("yes", "no")),
 }
 """Of every grid run, beside the task's own. `seconds` 0: iterations count; `seed` 0: any; `turns`: proposals an iteration."""
 log = structlog.get_logger("cells")
@@ -134,7 +137,7 @@ class GridHome:
     async def _gather(self, run: Run, progress: Progress, silence_s: float) -> None:
         """Until every cell has reported its end, or all that still could are silent."""
         clock = self._runtime.monotonic
-        heard = clock()
+        heard = told = clock()
         while progress.waiting - progress.lost:
             progress.news.clear()
             try:
@@ -149,6 +152,9 @@ class GridHome:
                 if silence_s > SILENCE_S:
                     await self._rescue(progress)
             run.progress.fraction = min(0.999, self._fraction(run, progress))
+            if clock() - told >= TELL_S:
+                told = clock()
+                run.announce()
 
     def _fraction(self, run: Run, progress: Progress) -> float:
         done = sum(iteration for iteration, _ in progress.newest.values())
@@ -201,6 +207,8 @@ class GridHome:
         run.keep("solutions.txt", ("\n".join(lines) + "\n").encode())
         rows = ["iteration,worst,mean,best", *(f"{one.iteration},{one.worst!r},{one.mean!r},{one.best!r}" for one in iterations)]
         run.keep("scores.csv", ("\n".join(rows) + "\n").encode())
+        if run.params["pictures"] == "no":
+            return
         try:
             for name, content in (await draw(int(run.params["size"]), iterations, rendered)).items():
                 run.keep(name, content)

@@ -88,14 +88,16 @@ class CellHost:
         mine = self._mine(home, plan)
         if self._tasks is None:
             raise Refused("busy", "this node is not ready")
+        fresh = [number for number in mine if not plan.epoch or number in plan.resumed]
+        if hosted is None and not fresh:
+            return
         if hosted is None:
             hosted = self._runs[plan.run_id] = _Hosted(home, plan, self._workshop(plan))
-        first = not hosted.cells
         hosted.plan = plan
-        fresh = {number: self._cell(hosted, plan, number) for number in mine if first or number in plan.resumed}
-        hosted.cells |= fresh
+        cells = {number: self._cell(hosted, plan, number) for number in fresh}
+        hosted.cells |= cells
         hosted.settings.share = 0.9 * min(hosted.workshop.cores, len(hosted.cells)) / len(hosted.cells)
-        for number, cell in fresh.items():
+        for number, cell in cells.items():
             self._tasks.create_task(self._live(plan.run_id, number, cell), name=f"cell {number} of {show_id(plan.run_id)[:8]}")
         early, self._early = self._early, deque(maxlen=MAX_EARLY)
         for sender, message in early:

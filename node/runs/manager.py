@@ -60,6 +60,7 @@ class RunManager:
         if self._tasks is None:
             raise NotAvailable("This node is not ready to start runs: ask again in a moment.")
         run = Run(self._runtime.token_bytes(ID_BYTES), request.task, params, self._runtime.monotonic())
+        run.announce = lambda: self._tell(run)
         self._runs[run.run_id] = run
         self._tasks.create_task(self._carry_out(job, run), name=f"run {show_id(run.run_id)[:8]}")
         return run.info(self._runtime.monotonic())
@@ -145,6 +146,10 @@ class RunManager:
 
     def _change(self, run: Run, state: State) -> None:
         run.state = state
+        self._tell(run)
+
+    def _tell(self, run: Run) -> None:
+        state = run.state
         self._on_event({"run_id": show_id(run.run_id), "task": run.task, "state": state, "detail": run.detail})
 
     def _make_room(self) -> None:

@@ -46,6 +46,9 @@ class Run:
     on_order: Callable[[State, Mapping[str, Value]], None] = lambda state, values: None
     """Told to pause, go on or stop, and of new values of live parameters."""
 
+    announce: Callable[[], None] = lambda: None
+    """Tell whoever listens that there is something new to see."""
+
     def keep(self, name: str, content: bytes) -> None:
         """Keep a file; one too many or too large is left out."""
         if (name in self.artifacts or len(self.artifacts) < MAX_ARTIFACTS) and len(content) <= MAX_ARTIFACT_BYTES:

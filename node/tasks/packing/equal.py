@@ -64,7 +64,7 @@ class CirclePacking(Task):
         best = max(scores, default=mine)
         same = sum(abs(score - mine) < 1e-9 for score in scores)
         standing = "ahead" if mine > best + 1e-9 else "level" if mine >= best - 1e-9 else "behind"
-        gap = "none" if mine >= best else "small" if best / max(mine, 1e-9) < 1.01 else "large"
+        gap = "none" if mine >= best - 1e-9 else "small" if best / max(mine, 1e-9) < 1.01 else "large"
         return f"circles {len(own) // 16}; standing {standing}; gap {gap}; alike {same} of {len(scores)}; loose {self._loose(own)}"
 
     def propose(self, own: bytes, heard: Heard, rng: random.Random, move: str = "") -> bytes:
