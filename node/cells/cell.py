@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from node.cells.choosers import Chooser, Picked, adapted, born
 from node.cells.grid import neighbours
 from node.runtime import Runtime
-from node.tasks.workshop import Outcome, TaskFailed, Workshop
+from node.tasks.workshop import Outcome, Workshop
+from protocol.errors import UserError
 from protocol.messages import CellMessage, CellReport, CellStart
 
 REPEAT_S = 0.5
@@ -33,7 +34,7 @@ EXCHANGE_S = 12.0
 AHEAD = 4
 """Messages kept of one neighbour: it may be ahead of us."""
 FAILURES = 3
-"""A cell gives up after as many failed iterations in a row."""
+"""A cell gives up after as many failed iterations in a row, and at once when its first one fails."""
 SHORTEST_S = 0.02
 STALL = 150
 """A cell whose last so many proposals all gained nothing starts anew; what it had is with its neighbours and the home."""
@@ -124,9 +125,9 @@ class Cell:
                 try:
                     outcome, picked = await self._improve(iteration, outcome, heard)
                     failures = 0
-                except TaskFailed:
+                except UserError:
                     failures += 1
-                    if failures >= FAILURES:
+                    if failures >= FAILURES or iteration == 1:
                         raise
                     picked = Picked()
                 read = sorted(heard)
@@ -139,7 +140,7 @@ class Cell:
                     self._plan.run_id, iteration, self._number, score, outcome.solution, read, last, tried, picked.note
                 ))  # fmt: skip
                 self._adapt(score, outcome)
-        except TaskFailed as error:
+        except UserError as error:
             self._tell_home(CellReport(self._plan.run_id, max(1, iteration), self._number, 0.0, b"", [], True, 0, f"failed: {error}"[:500]))
 
     async def _first(self) -> Outcome:

@@ -31,6 +31,8 @@ MAX_SECONDS = 86_400
 MAX_EARLY = 2_048
 """Messages kept for runs whose plan has not come yet: a neighbour's host may have been told first."""
 MAX_CORES = 16
+MAX_THINKING = 256
+"""Cells that wait for the brain at once; the brain's own queue holds twice as many prompts and more."""
 
 Minds = Callable[[str, Sequence[Ask]], Awaitable[list[Choice]]]
 """`choose(brain, asks)`; the brain's name may be a beginning. Raises `UserError` when there is none."""
@@ -64,6 +66,7 @@ class CellHost:
         self._cores = cores or min(MAX_CORES, os.cpu_count() or 1)
         self._runs: dict[bytes, _Hosted] = {}
         self._early: deque[tuple[NodeId, CellMessage]] = deque(maxlen=MAX_EARLY)
+        self._thinking = asyncio.Semaphore(MAX_THINKING)
         self._tasks: asyncio.TaskGroup | None = None
         post.courier.on(CellStart, self._asked)
         post.on(CellMessage, self._heard)
@@ -150,7 +153,8 @@ class CellHost:
         brain = hosted.settings.word("brain", "")
 
         async def choose(asks: Sequence[Ask]) -> list[Choice]:
-            return await self._minds(brain, asks)
+            async with self._thinking:
+                return await self._minds(brain, asks)
 
         return Model(brain, moves, choose, hosted.shared, shuffled=kind == "shuffled")
 

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
 DENSITY = 0.83
 """Share of the square that good packings of some tens of circles cover."""
+SCALE = 40.0
+"""L-BFGS takes a first step of length 1 whatever the energy: in units of the square that is far too long."""
+COLLAPSED = 0.2
+"""Below this share of the typical distance two points are as good as one, and the constraints have no slope to part them."""
 REACH = 1.6
 """Pairs within this many smallest distances may come to touch during one polish; farther ones are left out of its constraints."""
 
@@ -25,26 +29,34 @@ def typical_distance(count: int) -> float:
 
 
 def relax(points: Points, inflation: float = 1.08, steps: int = 80) -> Points:
-    """Minimise the overlap of soft discs, sum max(0, d^2 - |p - q|^2)^2, by L-BFGS in the unit square."""
+    """Minimise the overlap of soft discs, sum max(0, 1 - |p - q| / d)^2, by L-BFGS in the unit square.
+
+    Not of squared distances: their slope vanishes where two points meet, and pairs stay in one corner for good.
+    """
     import numpy as np
     from scipy.optimize import minimize
 
     count = len(points)
+    order = np.arange(count)
+    points = np.clip(points + 1e-3 * np.column_stack([np.sin(order), np.cos(order)]), 0.0, 1.0)  # points that coincide never part
     first, second = np.triu_indices(count, 1)
-    wanted = (inflation * typical_distance(count)) ** 2
+    wanted = inflation * typical_distance(count)
 
     def energy(flat: Points) -> tuple[float, Points]:
-        arranged = flat.reshape(count, 2)
+        arranged = flat.reshape(count, 2) / SCALE
         apart = arranged[first] - arranged[second]
-        overlap = np.maximum(0.0, wanted - (apart * apart).sum(1)) / wanted
-        push = (-4.0 / wanted * overlap)[:, None] * apart
+        distance = np.sqrt((apart * apart).sum(1)) + 1e-12
+        overlap = np.maximum(0.0, 1.0 - distance / wanted)
+        push = (-2.0 / wanted * overlap / distance)[:, None] * apart
         gradient = np.empty_like(arranged)
         for axis in (0, 1):
             gradient[:, axis] = np.bincount(first, push[:, axis], count) - np.bincount(second, push[:, axis], count)
-        return float(overlap @ overlap), gradient.ravel()
+        return float(overlap @ overlap), gradient.ravel() / SCALE
 
-    result = minimize(energy, points.ravel(), jac=True, method="L-BFGS-B", bounds=[(0.0, 1.0)] * (2 * count), options={"maxiter": steps})
-    relaxed: Points = np.clip(result.x.reshape(count, 2), 0.0, 1.0)
+    result = minimize(
+        energy, SCALE * points.ravel(), jac=True, method="L-BFGS-B", bounds=[(0.0, SCALE)] * (2 * count), options={"maxiter": steps}
+    )
+    relaxed: Points = np.clip(result.x.reshape(count, 2) / SCALE, 0.0, 1.0)
     return relaxed
 
 
@@ -58,7 +70,7 @@ def polish(points: Points, iterations: int = 100, precision: float = 1e-15) -> P
     best, distance = points, smallest_distance(points)
     if len(points) < 2:
         return best
-    arranged = points
+    arranged = relax(points) if distance < COLLAPSED * typical_distance(len(points)) else points
     for _ in range(2):
         arranged = _ascend(arranged, iterations, precision)
         found = smallest_distance(arranged)
