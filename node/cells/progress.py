@@ -64,7 +64,9 @@ class Progress:
         if report.last and report.note.startswith("failed: ") and not report.solution:
             self.failure = self.failure or report.note.removeprefix("failed: ")
             return
-        if not (self._workshop.valid(report.solution) and len(report.solution) <= MAX_SOLUTION and 0.0 <= report.score <= self._workshop.highest):
+        if not (
+            self._workshop.valid(report.solution) and len(report.solution) <= MAX_SOLUTION and 0.0 <= report.score <= self._workshop.highest
+        ):
             return
         iteration = self._iterations.setdefault(report.iteration, _Iteration())
         if cell in iteration.scores:

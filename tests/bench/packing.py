@@ -140,7 +140,7 @@ ARMS: dict[str, Params] = {
 
 def honesty(seeds: int, tell: Tell, report: Report) -> None:
     """Every arm on paired seeds at equal evaluations; `random as long` has the wall time that the brain took instead."""
-    count, size, turns, iterations = 26, 3, 4, 6
+    count, size, turns, iterations = 28, 3, 4, 6
     arms = os.environ.get("MOOT_PACKING_ARMS", ",".join(ARMS)).split(",")
     brain = any("brain" in ARMS[arm] for arm in arms)
     found: dict[str, list[tuple[float, float, int]]] = {arm: [] for arm in arms}

@@ -18,8 +18,8 @@ from node.links.exchange import Exchange
 from node.links.memory import MemoryFactory
 from node.runs.manager import MAX_RUNS, RunManager
 from node.tasks.colouring import Colouring
-from node.tasks.workshop import Inline
 from node.tasks.registry import shipped_tasks
+from node.tasks.workshop import Inline
 from node.testing import World, lossy, simulate
 from protocol.api import RunEdit, RunInfo, RunRequest
 from protocol.errors import Conflict, InvalidRequest, NotAvailable, NotFound, Refused

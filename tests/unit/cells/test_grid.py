@@ -72,7 +72,13 @@ def test_a_run_uses_a_bounded_number_of_nodes() -> None:
 
 @pytest.mark.parametrize(
     ("params", "named"),
-    [({"size": 0}, "'size'"), ({"size": 33}, "'size'"), ({"iterations": 10_001}, "'iterations'"), ({"speed": 1}, "it has brain"), ({"topology": "star"}, "neumann, moore")],
+    [
+        ({"size": 0}, "'size'"),
+        ({"size": 33}, "'size'"),
+        ({"iterations": 10_001}, "'iterations'"),
+        ({"speed": 1}, "it has brain"),
+        ({"topology": "star"}, "neumann, moore"),
+    ],
 )
 def test_bad_parameters_are_named(params: dict[str, int | str], named: str) -> None:
     with pytest.raises(InvalidRequest, match=named):
