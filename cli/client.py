@@ -53,6 +53,13 @@ class Client:
         """`timeout_s` for what may take longer than usual."""
         return self._decode(self._exchange("POST", path, body, timeout_s), shape)
 
+    def patch(self, path: str, shape: type[T], body: Any) -> T:
+        return self._decode(self._exchange("PATCH", path, body), shape)
+
+    def download(self, path: str) -> bytes:
+        """A body that is no JSON."""
+        return self._exchange("GET", path)
+
     def delete(self, path: str) -> None:
         self._exchange("DELETE", path)
 

@@ -43,7 +43,7 @@ def render_run(run: RunInfo) -> RenderableType:
     if run.detail:
         lines.append(Text(run.detail, "dim"))
     if run.iterations:
-        lines += [_iterations(run), _grid(run)]
+        lines += [_iterations(run), grid_of(run)]
     return Group(*lines)
 
 
@@ -237,7 +237,7 @@ def _iterations(run: RunInfo) -> RenderableType:
     return table(["iteration", "worst", "mean", "best"], rows, right={0, 1, 2, 3})
 
 
-def _grid(run: RunInfo) -> RenderableType:
+def grid_of(run: RunInfo) -> RenderableType:
     """Scores of the last iteration where the cells are; the best in green."""
     last = run.iterations[-1]
     drawn = Table(box=None, show_header=False, padding=(0, 2))

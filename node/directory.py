@@ -22,12 +22,7 @@ class SwarmDirectory:
 
     def candidates(self, kind: str, embedding_dim: int) -> list[Candidate]:
         """Agents of live nodes that answer this kind; `embedding_dim` 0 means of any dimension."""
-        return [
-            _candidate(view, agent)
-            for view in self._members.living()
-            for agent in view.agents
-            if _answers(agent, kind, embedding_dim)
-        ]
+        return [_candidate(view, agent) for view in self._members.living() for agent in view.agents if _answers(agent, kind, embedding_dim)]
 
     def alive(self, node_id: NodeId) -> bool:
         view = self._members.get(node_id)

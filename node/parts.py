@@ -7,7 +7,7 @@ address, whether it is ready) stands in one `Situation`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -21,7 +21,7 @@ from node.agents.host import AgentHost, Surroundings
 from node.agents.nursery import Nursery
 from node.agents.replication import Replicator
 from node.books import SqliteContacts, SqliteKeep, SqliteReceipts, SqliteRecords
-from node.brains.base import Example
+from node.brains.base import Ask, Choice, Example
 from node.brains.registry import Lineup
 from node.cells.home import GridHome
 from node.cells.host import CellHost
@@ -53,7 +53,7 @@ from node.store import Store
 from node.tasks.registry import shipped_tasks
 from node.tokens import SqliteTokens, TokenView
 from protocol.api import BroadcastRequest
-from protocol.errors import Malformed
+from protocol.errors import Malformed, NotAvailable
 from protocol.identity import Credentials, Member, show_id
 from protocol.messages import PROTOCOL_VERSION, Announcement, Gossip, Hello
 from protocol.topics import TopicModel
@@ -159,10 +159,21 @@ class Parts:
         """Cells of anybody's runs, and the runs that start here."""
         me, tasks = self._now.credentials.node_id, shipped_tasks()
         self.post = Post(self._runtime, me, self.exchange)
-        self.cells = CellHost(self._runtime, me, self.post, tasks)
+        self.cells = CellHost(self._runtime, me, self.post, self._minds)
         self.runs = RunManager(self._runtime, self._on_run_event)
-        for job in GridHome(self._runtime, me, self.cells, self.post, self.directory.living).jobs(tasks):
+        home = GridHome(self._runtime, me, self.cells, self.post, self.directory.living)
+        for job in home.jobs(tasks):
             self.runs.register(job)
+        self.runs.register_files(home.file_job)
+
+    async def _minds(self, brain: str, asks: Sequence[Ask]) -> list[Choice]:
+        """What a brain here makes of the cells' questions; all that wait share one batch."""
+        ready = [info.name for info in self.host.brain_infos() if info.state == "ready" and info.name.startswith(brain)]
+        worker = self.host.worker(min(ready)) if ready else None
+        if worker is None:
+            raise NotAvailable(f"No brain '{brain}' is ready on this node: `moot status` lists what is, `--brain` of `moot up` adds one.")
+        answers: list[Choice] = await worker.submit("cells", worker.brain.choose, asks)
+        return answers
 
     def api(self, controls: Controls, port: int) -> ApiServer:
         """The HTTP API over these parts; not listening yet."""
@@ -199,6 +210,8 @@ class Parts:
             "neighbours": ("Neighbours in the active view.", lambda: len(self.neighbours.view)),
             "links": ("Live links.", lambda: len(self.exchange.linked)),
             "messages_refused": ("Messages from peers that broke a rule.", lambda: self.exchange.dropped),
+            "cell_messages": ("Messages of cells sent to other nodes.", lambda: self.post.sent),
+            "cell_bytes": ("Their bytes.", lambda: self.post.sent_bytes),
             "dht_contacts": ("Contacts in the routing table.", lambda: self.dht.stats.contacts),
             "dht_records": ("Records held.", lambda: self.dht.stats.records),
         })  # fmt: skip

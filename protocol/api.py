@@ -367,7 +367,21 @@ class TokenInfo(Struct, frozen=True):
 
 class RunRequest(Struct, frozen=True, forbid_unknown_fields=True):
     task: str
-    params: dict[str, int] = {}
+    params: dict[str, int | float | str] = {}
+
+
+class RunEdit(Struct, frozen=True, forbid_unknown_fields=True):
+    """New values of parameters of a run: live ones at any time, others never."""
+
+    params: dict[str, int | float | str]
+
+
+class ArtifactInfo(Struct, frozen=True):
+    """A file that a run has made."""
+
+    name: str
+    bytes: int
+    media: str
 
 
 class CellInfo(Struct, frozen=True):
@@ -378,6 +392,10 @@ class CellInfo(Struct, frozen=True):
     score: float
     solution: str
     heard: list[int]
+    tried: int = 0
+    """Proposals evaluated in this iteration."""
+    note: str = ""
+    """The prompt and the reply, where a model chose; why a cell failed."""
 
 
 class IterationInfo(Struct, frozen=True):
@@ -391,16 +409,27 @@ class IterationInfo(Struct, frozen=True):
 class RunInfo(Struct, frozen=True):
     run_id: str
     task: str
-    state: Literal["pending", "running", "done", "failed"]
+    state: Literal["pending", "running", "paused", "stopped", "done", "failed"]
     detail: str
     size: int
     iterations: list[IterationInfo]
+    params: dict[str, int | float | str] = {}
+    progress: float = 0.0
+    """0 to 1."""
+    eta_s: float | None = None
+    best: float | None = None
+    """The best score so far."""
+    solution: str = ""
+    """What has it, as the task renders it: a word, or JSON."""
+    tried: int = 0
+    """Proposals evaluated so far."""
 
 
 class TaskInfo(Struct, frozen=True):
     name: str
     description: str
-    params: dict[str, dict[str, int]]
+    params: dict[str, dict[str, int | float | str | bool | list[str]]]
+    """For each parameter `default`, `low`, `high` and `step` or `choices`, and whether it is `live`."""
 
 
 class BroadcastRequest(Struct, frozen=True, forbid_unknown_fields=True):

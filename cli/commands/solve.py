@@ -1,44 +1,164 @@
-"""`moot solve`: put a grid of cells to work on a task. (First form: a square grid and a number of iterations.)"""
+"""`moot solve`: put a grid of cells to work on a task. Where no daemon runs, a temporary one is started for it."""
 
 from __future__ import annotations
 
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from cli.client import Client, in_path
 from cli.render import render_run
-from cli.target import EXIT_ERROR, Target, console, with_target
-from protocol.api import RunInfo, RunRequest
+from cli.target import EXIT_ERROR, DaemonUnreachable, Target, console, with_target
+from protocol.api import ArtifactInfo, RunInfo, RunRequest
+from protocol.errors import InvalidRequest, UserError
 
 app = typer.Typer(add_completion=False)
+OVER = ("done", "failed", "stopped")
+Values = dict[str, int | float | str]
 
 
 @app.command()
 @with_target
 def solve(
     target: Target,
-    task: Annotated[str, typer.Argument(help="The name of a task.")],
+    task: Annotated[str, typer.Argument(help="The name of a task, or the path of a task file (./my_task.py).")],
     grid: Annotated[int, typer.Option("--grid", min=1, max=32, help="Cells along one side.")] = 3,
-    iterations: Annotated[int, typer.Option("--iterations", min=1, max=100, help="How often every cell tries.")] = 1,
+    iterations: Annotated[int, typer.Option("--iterations", min=1, max=10_000, help="How often every cell tries, at least.")] = 1,
+    n: Annotated[int | None, typer.Option("--n", help="How many circles, cities, numbers.")] = None,
+    time: Annotated[float | None, typer.Option("--time", min=0.1, max=86_400, help="Seconds to work.")] = None,
+    topology: Annotated[str | None, typer.Option("--topology", help="neumann, moore, torus, ring, nearest, small-world ...")] = None,
+    chooser: Annotated[str | None, typer.Option("--chooser", help="scripted, random, bandit, brain or shuffled.")] = None,
+    brain: Annotated[str | None, typer.Option("--brain", help="The brain that chooses moves (with it, --chooser brain).")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0)] = None,
+    param: Annotated[list[str] | None, typer.Option("--param", metavar="NAME=VALUE", help="Any other parameter.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Write best.json, solutions.txt and pictures there.")] = None,
+    visualize: Annotated[bool, typer.Option("--visualize", help="Draw the scores of the cells while they work.")] = False,
 ) -> int | None:
     """Run a task on a grid in which cells hear only their neighbours.
 
     Waits for the end. Exit code 1: it failed.
     """
-    client = target.client()
-    with console(stderr=True).status(f"solving {task}"):
-        run = _follow(client, RunRequest(task, {"size": grid, "iterations": iterations}))
+    given: dict[str, int | float | str | None] = {
+        "size": grid,
+        "iterations": iterations,
+        "n": n,
+        "seconds": time,
+        "topology": topology,
+        "chooser": chooser or ("brain" if brain else None),
+        "brain": brain,
+        "seed": seed,
+    }
+    params: Values = {name: value for name, value in given.items() if value is not None} | _assignments(param or [])
+    request = RunRequest(str(Path(task).resolve()) if task.endswith(".py") else task, params)
+    if out is not None:
+        _prepare(out)
+    with _daemon(target, brain if params.get("chooser") in ("brain", "shuffled") else None) as client:
+        target.say(f"moves chosen by: {params.get('chooser', 'scripted')}" + (f" ({brain})" if brain else ""))
+        run = _follow(client, request, visualize)
+        if out is not None:
+            _write(client, run, out)
     target.show(run, render_run)
     return EXIT_ERROR if run.state == "failed" else None
 
 
-def _follow(client: Client, request: RunRequest) -> RunInfo:
-    """Start, then look again whenever the node says that something happened, or that it is still there."""
+def _assignments(pairs: list[str]) -> Values:
+    values: Values = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise InvalidRequest(f"Write --param NAME=VALUE, not '{pair}'.", param="param")
+        try:
+            values[name] = int(text)
+        except ValueError:
+            try:
+                values[name] = float(text)
+            except ValueError:
+                values[name] = text
+    return values
+
+
+@contextmanager
+def _daemon(target: Target, brain: str | None) -> Iterator[Client]:
+    """The daemon meant; where none was named and none runs, a temporary one that ends with the command."""
+    try:
+        client = target.client()
+        client.download("/healthz")
+    except DaemonUnreachable:
+        if target.api or target.data_dir is not None:
+            raise
+    else:
+        yield client
+        return
+    from cli import daemons
+
+    with tempfile.TemporaryDirectory(prefix="moot-solve-") as folder:
+        data_dir = Path(folder)
+        flags = ["--host", "127.0.0.1", "--port", "0", "--api-port", "0", "--brain", brain or "none", "--name", "solver"]
+        target.say("no daemon runs: starting one for this command")
+        ready = daemons.start(data_dir, flags).ready()
+        try:
+            yield Client(ready.api)
+        finally:
+            daemons.stop(data_dir)
+
+
+def _follow(client: Client, request: RunRequest, visualize: bool) -> RunInfo:
+    """Start, then look again whenever something happens, until the end; interrupted, the run is stopped and its best is kept."""
+    from rich.console import Group
+    from rich.live import Live
+    from rich.progress_bar import ProgressBar
+    from rich.text import Text
+
+    from cli.render import grid_of
+
+    def picture(run: RunInfo) -> Group:
+        eta = "" if run.eta_s is None else f", about {run.eta_s:.0f} s left"
+        best = "" if run.best is None else f", best {run.best:.12g}"
+        parts: list[Text | ProgressBar] = [
+            Text(f"{run.task.rpartition('/')[2]}: {run.state}, {len(run.iterations)} iterations{best}{eta}"),
+            ProgressBar(total=1.0, completed=run.progress, width=60),
+        ]
+        return Group(*parts, *([grid_of(run)] if visualize and run.iterations else []))
+
     with client.events() as happened:
         run = client.post("/v1/runs", RunInfo, request)
-        while run.state not in ("done", "failed"):
-            event = next(happened)
-            if event is None or event.event == "run":
-                run = client.get(f"/v1/runs/{in_path(run.run_id)}", RunInfo)
+        path = f"/v1/runs/{in_path(run.run_id)}"
+        with Live(picture(run), console=console(stderr=True), transient=not visualize, auto_refresh=False) as live:
+            try:
+                while run.state not in OVER:
+                    event = next(happened)
+                    if event is None or event.event == "run":
+                        run = client.get(path, RunInfo)
+                        live.update(picture(run), refresh=sys.stderr.isatty() or (visualize and run.state in OVER))
+            except KeyboardInterrupt:
+                client.post(path + "/stop", RunInfo)
+                raise
     return run
+
+
+def _prepare(out: Path) -> None:
+    """Before an hour of work, not after it."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        probe = out / ".moot"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise InvalidRequest(f"{out} cannot be written to ({error.strerror}): give another --out.", param="out") from error
+
+
+def _write(client: Client, run: RunInfo, out: Path) -> None:
+    path = f"/v1/runs/{in_path(run.run_id)}/artifacts"
+    for artifact in client.get(path, list[ArtifactInfo]):
+        content = client.download(f"{path}/{in_path(artifact.name)}")
+        try:
+            (out / artifact.name).write_bytes(content)
+        except OSError as error:
+            raise UserError(
+                f"{out / artifact.name} was not written ({error.strerror}): make room; the run keeps it for an hour."
+            ) from error

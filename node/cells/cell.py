@@ -1,11 +1,14 @@
 """One cell: it says what it has, hears its neighbours, proposes something better, and again.
 
     exchange 0          everybody's start
-    iteration 1, 2 ...  propose from what was heard; say it; hear what the neighbours propose at the same time; score; report
+    iteration 1, 2 ...  pick moves; try them on what was heard; say it; hear what the neighbours propose at the same time; score; report
 
-A cell waits for a neighbour until it has spoken or has been silent for `SILENCE_S`. While it waits it repeats its own message, which
-tells its neighbours that it lives and mends a message that was lost; so one dead node costs its neighbours one silence, once, and the
-delay does not spread. Whoever was silent is not waited for again until it speaks.
+A cell waits for a neighbour until it has spoken or has been silent for `patience` seconds. While it waits it repeats its own message,
+which tells its neighbours that it lives and mends a message that was lost; so one dead node costs its neighbours one silence, once, and
+the delay does not spread. Whoever was silent is not waited for again until it speaks. With `update` "asynchronous" nobody is waited for:
+a cell goes on with the newest messages it has, at most `staleness` iterations old.
+
+A run with `seconds` goes on until they are over and at least its iterations are done; each iteration takes its share of what is left.
 """
 
 from __future__ import annotations
@@ -13,10 +16,13 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
+from node.cells.choosers import Chooser, Picked, adapted, born
 from node.cells.grid import neighbours
 from node.runtime import Runtime
-from node.tasks.base import Task
+from node.tasks.workshop import Outcome, Workshop
+from protocol.errors import UserError
 from protocol.messages import CellMessage, CellReport, CellStart
 
 REPEAT_S = 0.5
@@ -27,61 +33,184 @@ EXCHANGE_S = 12.0
 """The longest one exchange may take, whatever the neighbours do."""
 AHEAD = 4
 """Messages kept of one neighbour: it may be ahead of us."""
+FAILURES = 3
+"""A cell gives up after as many failed iterations in a row, and at once when its first one fails."""
+SHORTEST_S = 0.02
+STALL = 150
+"""A cell whose last so many proposals all gained nothing starts anew; what it had is with its neighbours and the home."""
+
+
+class Settings:
+    """The parameters of one run on one node; live ones change."""
+
+    def __init__(self, plan: CellStart) -> None:
+        self.values: dict[str, int | float | str] = dict(plan.settings)
+        self.running = asyncio.Event()
+        self.running.set()
+        self.stopped = False
+        self.share = 1.0
+        """Cores over cells here: what part of the time a cell may compute."""
+
+    def number(self, name: str, default: float) -> float:
+        value = self.values.get(name, default)
+        return default if isinstance(value, str) else float(value)
+
+    def word(self, name: str, default: str) -> str:
+        return str(self.values.get(name, default))
+
+    def apply(self, state: str, values: Mapping[str, int | float | str]) -> None:
+        """What the home ordered."""
+        self.values.update(values)
+        self.stopped = self.stopped or state == "stopped"
+        if state == "paused" and not self.stopped:
+            self.running.clear()
+        else:
+            self.running.set()
+
+
+@dataclass(frozen=True, slots=True)
+class Mouth:
+    """How a cell speaks."""
+
+    say: Callable[[CellMessage], None]
+    report: Callable[[CellReport], None]
 
 
 class Cell:
     """A cell of one run on the node that hosts it."""
 
     def __init__(
-        self,
-        runtime: Runtime,
-        plan: CellStart,
-        number: int,
-        task: Task,
-        say: Callable[[CellMessage], None],
-        report: Callable[[CellReport], None],
+        self, runtime: Runtime, plan: CellStart, number: int, workshop: Workshop, settings: Settings, chooser: Chooser, mouth: Mouth
     ) -> None:
         self._runtime = runtime
         self._plan = plan
         self._number = number
-        self._task = task
-        self._say = say
-        self._report = report
-        self._random = random.Random(f"{plan.seed} {number}")
-        self._neighbours = neighbours(plan.size, number)
-        self._inbox: dict[int, dict[int, bytes]] = {neighbour: {} for neighbour in self._neighbours}
-        self._patience = dict.fromkeys(self._neighbours, runtime.monotonic() + START_S)
+        self._workshop = workshop
+        self._settings = settings
+        self._chooser = chooser
+        self._mouth = mouth
+        self._random = random.Random(f"{plan.seed} {number} {plan.epoch}")
+        self._persona = born(self._random)
+        self._personas: dict[int, bytes] = {}
+        self._inbox: dict[int, dict[int, bytes]] = {}
+        self._patience: dict[int, float] = {}
+        self._look_around(START_S)
         self._news = asyncio.Event()
+        self._started = runtime.monotonic()
+        self._idle = 0
+        """Proposals since the last gain."""
 
     def hear(self, message: CellMessage) -> None:
         """A neighbour's message; anything else is ignored."""
         box = self._inbox.get(message.sender)
-        if box is None or not self._task.valid(message.body):
+        if box is None or not self._workshop.valid(message.body):
             return
         box[message.iteration] = message.body
         while len(box) > AHEAD:
             del box[min(box)]
-        self._patience[message.sender] = self._runtime.monotonic() + SILENCE_S
+        self._personas[message.sender] = message.persona
+        self._patience[message.sender] = self._runtime.monotonic() + self._silence()
         self._news.set()
 
     async def live(self) -> None:
-        """All iterations, to the end."""
-        solution = self._task.start(self._random)
-        heard = await self._exchange(0, solution)
-        for iteration in range(1, self._plan.iterations + 1):
-            solution = self._task.propose(solution, heard, self._random)
-            read = sorted(heard)
-            heard = await self._exchange(iteration, solution)
-            score = self._task.score(solution, heard, len(self._neighbours))
-            self._report(CellReport(self._plan.run_id, iteration, self._number, score, solution, read))
+        """All iterations, to the end; a task that fails again and again ends the cell with a report that says why."""
+        iteration = self._plan.iteration if self._number in self._plan.resumed else 0
+        try:
+            outcome = await self._first()
+            heard = await self._exchange(iteration, outcome.solution)
+            failures, last = 0, False
+            while not last:
+                await self._settings.running.wait()
+                iteration += 1
+                try:
+                    outcome, picked = await self._improve(iteration, outcome, heard)
+                    failures = 0
+                except UserError:
+                    failures += 1
+                    if failures >= FAILURES or iteration == 1:
+                        raise
+                    picked = Picked()
+                read = sorted(heard)
+                self._look_around(self._silence())
+                heard = await self._exchange(iteration, outcome.solution)
+                score = self._workshop.score(outcome, heard, len(self._inbox))
+                last = self._over(iteration)
+                tried = len(outcome.gains)
+                self._tell_home(CellReport(
+                    self._plan.run_id, iteration, self._number, score, outcome.solution, read, last, tried, picked.note
+                ))  # fmt: skip
+                self._adapt(score, outcome)
+        except UserError as error:
+            self._tell_home(CellReport(self._plan.run_id, max(1, iteration), self._number, 0.0, b"", [], True, 0, f"failed: {error}"[:500]))
+
+    async def _first(self) -> Outcome:
+        known = self._plan.resumed.get(self._number)
+        if known and self._workshop.valid(known):
+            return Outcome(known, await self._workshop.check(known))
+        return await self._workshop.start(self._random.getrandbits(32))
+
+    async def _improve(self, iteration: int, own: Outcome, heard: Mapping[int, bytes]) -> tuple[Outcome, Picked]:
+        """One iteration's proposals."""
+        if self._idle >= STALL and self._workshop.restarts:
+            self._idle = 0
+            return await self._workshop.start(self._random.getrandbits(32)), Picked()
+        features = await self._workshop.look(own.solution, heard) if self._chooser.needs_features else ""
+        seconds = self._slice(iteration)
+        turns = int(self._settings.number("turns", 1))
+        picked = await self._chooser.pick(features, self._persona, 64 if seconds else turns, self._random)
+        if not picked.moves and not seconds and turns > 1:
+            seconds = 3_600.0  # the script chooses; `turns` bounds it
+        moves = picked.moves or ([""] * turns if not self._timed() else [])
+        outcome = await self._workshop.step(own.solution, heard, moves, self._random.getrandbits(32), seconds or 3_600.0)
+        self._chooser.learn(picked, outcome.gains)
+        self._idle = 0 if any(outcome.gains) else self._idle + len(outcome.gains)
+        return outcome, picked
+
+    def _timed(self) -> bool:
+        return self._settings.number("seconds", 0) > 0
+
+    def _slice(self, iteration: int) -> float:
+        """Seconds of computing for this iteration; 0 where turns count instead."""
+        if not self._timed():
+            return 0.0
+        left = self._settings.number("seconds", 0) - (self._runtime.monotonic() - self._started)
+        ahead = max(1, self._plan.iterations - iteration + 1)
+        return max(SHORTEST_S, left / ahead * self._settings.share)
+
+    def _over(self, iteration: int) -> bool:
+        if self._settings.stopped:
+            return True
+        passed = self._runtime.monotonic() - self._started
+        return iteration >= self._plan.iterations and passed >= self._settings.number("seconds", 0) - 0.2
+
+    def _adapt(self, score: float, own: Outcome) -> None:
+        """Take a trait from a neighbour; rarely, for nobody knows yet which traits help."""
+        if self._personas and self._random.random() < 0.2:
+            winner = self._personas[self._random.choice(sorted(self._personas))]
+            self._persona = adapted(self._persona, winner, self._random)
+
+    def _look_around(self, patience: float) -> None:
+        """Whom to hear, under the present topology."""
+        around = neighbours(self._plan.size, self._number, self._settings.word("topology", "neumann"), self._plan.seed)
+        if tuple(self._inbox) != around:
+            self._inbox = {neighbour: self._inbox.get(neighbour, {}) for neighbour in around}
+            until = self._runtime.monotonic() + patience
+            self._patience = {neighbour: self._patience.get(neighbour, until) for neighbour in around}
+
+    def _silence(self) -> float:
+        return max(SILENCE_S, self._settings.number("patience", SILENCE_S))
 
     async def _exchange(self, iteration: int, solution: bytes) -> Mapping[int, bytes]:
         """Say the solution and return those of the neighbours that spoke in time."""
         clock = self._runtime.monotonic
-        until = clock() + EXCHANGE_S
-        repeat = clock() + REPEAT_S
         self._tell(iteration, solution)
-        while (end := min(until, self._latest(iteration))) > clock():
+        if self._settings.word("update", "synchronous") == "asynchronous" and iteration:
+            await asyncio.sleep(0)
+            oldest = iteration - int(self._settings.number("staleness", 4))
+            return {neighbour: box[max(box)] for neighbour, box in self._inbox.items() if box and max(box) >= oldest}
+        until = clock() + max(EXCHANGE_S, 2.0 * self._silence())
+        repeat = clock() + REPEAT_S
+        while (end := min(until, self._latest(iteration))) > clock() and not self._settings.stopped:
             self._news.clear()
             try:
                 async with asyncio.timeout(min(end, repeat) - clock()):
@@ -98,5 +227,8 @@ class Cell:
         return max((self._patience[neighbour] for neighbour in missing), default=0.0)
 
     def _tell(self, iteration: int, solution: bytes) -> None:
-        for neighbour in self._neighbours:
-            self._say(CellMessage(self._plan.run_id, iteration, self._number, neighbour, solution))
+        for neighbour in self._inbox:
+            self._mouth.say(CellMessage(self._plan.run_id, iteration, self._number, neighbour, solution, self._persona))
+
+    def _tell_home(self, report: CellReport) -> None:
+        self._mouth.report(report)

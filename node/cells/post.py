@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeVar
 
+import msgspec
 import structlog
 
 from node.runtime import Runtime
@@ -48,6 +49,10 @@ class Post:
         self.courier = courier
         """For requests, which are not paced."""
         self._handlers: dict[type[Any], Callable[[NodeId, Any], None]] = {}
+        self.sent = 0
+        """Messages handed to links."""
+        self.sent_bytes = 0
+        """Their bytes, before the link's own framing."""
         self._queues: dict[NodeId, deque[LinkMessage]] = {}
         self._tasks: asyncio.TaskGroup | None = None
 
@@ -88,7 +93,10 @@ class Post:
         await asyncio.sleep(0)
         try:
             while queue:
-                await self.courier.send(node_id, queue.popleft())
+                message = queue.popleft()
+                await self.courier.send(node_id, message)
+                self.sent += 1
+                self.sent_bytes += len(msgspec.msgpack.encode(message))
                 sent += 1
                 if sent % BURST == 0:
                     await asyncio.sleep(BURST / RATE_PER_S)

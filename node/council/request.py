@@ -106,7 +106,10 @@ def _kind(request: ConsensusRequest) -> str:
     implied = "choice" if request.choices is not None else "embedding" if request.embedding is not None else "text"
     kind = request.kind or (implied if implied != "text" else kind_of(request.question or ""))
     if request.combine == "memories" and implied != "embedding":
-        raise _wrong("'combine' is 'memories' but there is no embedding, or there are choices: memories are combined only for a plain embedding.", "combine")
+        raise _wrong(
+            "'combine' is 'memories' but there is no embedding, or there are choices: memories are combined only for a plain embedding.",
+            "combine",
+        )
     if implied != "text" and kind != implied:
         content = "an embedding" if implied == "embedding" else "choices"
         raise _wrong(f"'kind' is '{kind}' but the request has {content}: leave 'kind' out or make it '{implied}'.", "kind")

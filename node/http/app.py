@@ -16,12 +16,13 @@ from node.http import events, openai, openapi
 from node.http.access import Scope
 from node.http.errors import Handler, in_error_shape
 from node.http.handlers import control, council, dht, health, memory, node, runs, tokens
-from node.http.routes import SERVICES, Call, Route, delete, get, post, put, serve
+from node.http.routes import SERVICES, Call, Route, delete, get, patch, post, put, serve
 from node.http.services import Services
 from protocol.api import (
     MAX_BODY,
     AgentFile,
     AgentInfo,
+    ArtifactInfo,
     BroadcastRequest,
     CanariesReply,
     CanariesRequest,
@@ -52,6 +53,7 @@ from protocol.api import (
     NodeInfo,
     Peers,
     QuestionSummary,
+    RunEdit,
     RunInfo,
     RunRequest,
     StopReply,
@@ -104,6 +106,12 @@ ROUTES: tuple[Route, ...] = (
     post("/v1/runs", runs.start, "Start a long job", takes=RunRequest, gives=RunInfo),
     get("/v1/runs", runs.listing, "Long jobs of this node", gives=list[RunInfo]),
     get("/v1/runs/{id}", runs.one, "One long job", gives=RunInfo),
+    post("/v1/runs/{id}/pause", runs.pause, "Let a long job wait", gives=RunInfo),
+    post("/v1/runs/{id}/resume", runs.resume, "Let a long job go on", gives=RunInfo),
+    post("/v1/runs/{id}/stop", runs.stop, "End a long job with what it has", gives=RunInfo),
+    patch("/v1/runs/{id}/params", runs.edit, "Change live parameters", takes=RunEdit, gives=RunInfo),
+    get("/v1/runs/{id}/artifacts", runs.artifacts, "Files that a long job has made", gives=list[ArtifactInfo]),
+    get("/v1/runs/{id}/artifacts/{name}", runs.artifact, "One of them", gives=str, media="application/octet-stream"),
     get("/v1/tasks", runs.tasks, "What can be run, and its parameters", gives=list[TaskInfo]),
     post("/v1/broadcast", control.broadcast, "Tell every node; arrives as a `message` event", takes=BroadcastRequest, gives=type(None)),
     get("/v1/events", events.stream, "What happens, as WebSocket or SSE", gives=Event, media="text/event-stream", timeout_s=None),

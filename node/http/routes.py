@@ -99,6 +99,11 @@ def put(path: str, handler: Takes[B, R], summary: str, *, gives: type[R], takes:
     return Route("PUT", path, handler, summary, takes, gives, scope, JSON, ANSWER_S)
 
 
+def patch(path: str, handler: Takes[B, R], summary: str, *, gives: type[R], takes: type[B], scope: Scope = Scope.USE) -> Route:
+    """A row that changes part of what its path names."""
+    return Route("PATCH", path, handler, summary, takes, gives, scope, JSON, ANSWER_S)
+
+
 def delete(path: str, handler: Takes[None, None], summary: str, *, scope: Scope) -> Route:
     """A row that removes what its path names."""
     return Route("DELETE", path, handler, summary, None, type(None), scope, JSON, ANSWER_S)

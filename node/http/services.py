@@ -7,6 +7,7 @@ The daemon supplies the real parts, the tests supply fakes. Every method may rai
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -16,6 +17,7 @@ from node.runtime import Runtime
 from protocol.api import (
     AgentFile,
     AgentInfo,
+    ArtifactInfo,
     BroadcastRequest,
     CanariesReply,
     CanariesRequest,
@@ -38,6 +40,7 @@ from protocol.api import (
     NodeInfo,
     Peers,
     QuestionSummary,
+    RunEdit,
     RunInfo,
     RunRequest,
     TaskInfo,
@@ -46,6 +49,7 @@ from protocol.api import (
     TokenRequest,
 )
 
+RunOrder = Literal["running", "paused", "stopped"]
 AgentScope = Literal["node", "swarm"]
 
 
@@ -104,6 +108,10 @@ class RunService(Protocol):
     def get(self, run_id: str, /) -> RunInfo: ...
     def tasks(self) -> list[TaskInfo]: ...
     def list(self) -> list[RunInfo]: ...
+    def order(self, run_id: str, state: RunOrder, /) -> RunInfo: ...
+    def edit(self, run_id: str, edit: RunEdit, /) -> RunInfo: ...
+    def artifacts(self, run_id: str, /) -> Sequence[ArtifactInfo]: ...
+    def artifact(self, run_id: str, name: str, /) -> bytes: ...
 
 
 class EventService(Protocol):

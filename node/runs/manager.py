@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Literal
 
 import structlog
 
-from node.runs.run import Job, Run
+from node.runs.run import OVER, Job, Run, State
 from node.runtime import Runtime
-from protocol.api import RunInfo, RunRequest, TaskInfo
-from protocol.errors import InvalidRequest, NotAvailable, NotFound, UserError
+from protocol.api import ArtifactInfo, RunEdit, RunInfo, RunRequest, TaskInfo
+from protocol.errors import Conflict, InvalidRequest, NotAvailable, NotFound, UserError
 from protocol.identity import ID_BYTES, parse_id, show_id
 
 MAX_RUNS = 16
 """Runs kept, finished ones included; the oldest finished one makes room."""
+STOPPED = "stopped on request"
 KEEP_S = 3_600.0
 """A finished run is forgotten this long after its start."""
 
@@ -31,12 +31,17 @@ class RunManager:
         self._runtime = runtime
         self._on_event = on_event
         self._jobs: dict[str, Job] = {}
+        self._by_path: Callable[[str], Job] | None = None
         self._runs: dict[bytes, Run] = {}
         self._tasks: asyncio.TaskGroup | None = None
 
     def register(self, job: Job) -> None:
         """From now on this kind of run can be started."""
         self._jobs[job.info().name] = job
+
+    def register_files(self, make: Callable[[str], Job]) -> None:
+        """From now on a task may be named by the absolute path of its file."""
+        self._by_path = make
 
     async def run(self) -> None:
         """Own the runs' tasks until cancelled."""
@@ -49,24 +54,72 @@ class RunManager:
 
     async def start(self, request: RunRequest) -> RunInfo:
         """Begin a run and return at once. Raises `InvalidRequest` for an unknown task or parameter, `NotAvailable` when too much runs."""
-        job = self._jobs.get(request.task)
-        if job is None:
-            raise InvalidRequest(f"There is no task '{request.task}': there is {', '.join(sorted(self._jobs)) or 'none'}.", param="task")
-        params = checked(request.params, job.info())
+        job = self._job(request.task)
+        params = job.check(request.params)
         self._make_room()
         if self._tasks is None:
             raise NotAvailable("This node is not ready to start runs: ask again in a moment.")
         run = Run(self._runtime.token_bytes(ID_BYTES), request.task, params, self._runtime.monotonic())
+        run.announce = lambda: self._tell(run)
         self._runs[run.run_id] = run
         self._tasks.create_task(self._carry_out(job, run), name=f"run {show_id(run.run_id)[:8]}")
-        return run.info()
+        return run.info(self._runtime.monotonic())
+
+    def _job(self, task: str) -> Job:
+        job = self._jobs.get(task)
+        if job is None and self._by_path is not None and task.endswith(".py"):
+            return self._by_path(task)
+        if job is None:
+            raise InvalidRequest(f"There is no task '{task}': there is {', '.join(sorted(self._jobs)) or 'none'}.", param="task")
+        return job
+
+    def order(self, id: str, state: State) -> RunInfo:  # noqa: A002 - the name users see
+        """Pause, go on (`running`) or stop. Raises `Conflict` when the run is over, `NotFound`."""
+        run = self._find(id)
+        if run.state in OVER or run.state == "pending":
+            raise Conflict(f"Run {id} is {run.state}: only a run under way can be {state}.")
+        run.on_order(state, {})
+        if state != "stopped":  # a run that was told to stop still has to gather what its cells have
+            self._change(run, state)
+        else:
+            run.detail = STOPPED
+        return run.info(self._runtime.monotonic())
+
+    def edit(self, id: str, edit: RunEdit) -> RunInfo:  # noqa: A002 - the name users see
+        """New values of live parameters. Raises `InvalidRequest` for others and for values out of range; the run goes on unchanged."""
+        run = self._find(id)
+        job = self._job(run.task)
+        for name in edit.params:
+            if name not in job.live():
+                live = ", ".join(sorted(job.live()))
+                raise InvalidRequest(f"'{name}' cannot be changed while the run goes on: these can: {live}.", param=name)
+        values = job.check({**run.params, **edit.params})
+        if run.state in OVER:
+            raise Conflict(f"Run {id} is {run.state}: nothing can be changed any more.")
+        run.params.update(values)
+        run.on_order(run.state, {name: values[name] for name in edit.params})
+        return run.info(self._runtime.monotonic())
+
+    def artifacts(self, id: str) -> list[ArtifactInfo]:  # noqa: A002 - the name users see
+        run = self._find(id)
+        return [ArtifactInfo(name, len(content), media_of(name)) for name, content in sorted(run.artifacts.items())]
+
+    def artifact(self, id: str, name: str) -> bytes:  # noqa: A002 - the name users see
+        """Raises `NotFound`."""
+        content = self._find(id).artifacts.get(name)
+        if content is None:
+            raise NotFound(f"Run {id} has no artifact '{name}'.")
+        return content
 
     def get(self, id: str) -> RunInfo:  # noqa: A002 - the name users see
         """Raises `InvalidRequest` when it is no id, `NotFound` when there is no such run."""
+        return self._find(id).info(self._runtime.monotonic())
+
+    def _find(self, id: str) -> Run:  # noqa: A002 - the name users see
         run = self._runs.get(parse_id(id))
         if run is None:
             raise NotFound(f"There is no run {id} on this node: runs are kept for an hour, where they were started.")
-        return run.info()
+        return run
 
     def tasks(self) -> list[TaskInfo]:
         """What can be started, with parameters."""
@@ -74,7 +127,7 @@ class RunManager:
 
     def list(self) -> list[RunInfo]:
         """Newest first."""
-        return [run.info() for run in reversed(self._runs.values())]
+        return [run.info(self._runtime.monotonic()) for run in reversed(self._runs.values())]
 
     async def _carry_out(self, job: Job, run: Run) -> None:
         self._change(run, "running")
@@ -89,15 +142,19 @@ class RunManager:
             run.detail = f"internal error ({type(error).__name__}): the node's log says more"
             self._change(run, "failed")
         else:
-            self._change(run, "done")
+            self._change(run, "stopped" if run.detail == STOPPED else "done")
 
-    def _change(self, run: Run, state: Literal["running", "done", "failed"]) -> None:
+    def _change(self, run: Run, state: State) -> None:
         run.state = state
+        self._tell(run)
+
+    def _tell(self, run: Run) -> None:
+        state = run.state
         self._on_event({"run_id": show_id(run.run_id), "task": run.task, "state": state, "detail": run.detail})
 
     def _make_room(self) -> None:
         """Forget what is old. Raises `NotAvailable` when everything kept still runs."""
-        over = [run for run in self._runs.values() if run.state in ("done", "failed")]
+        over = [run for run in self._runs.values() if run.state in OVER]
         expired = [run for run in over if self._runtime.monotonic() - run.started_at > KEEP_S]
         if not expired and len(self._runs) >= MAX_RUNS:
             expired = over[:1]
@@ -107,12 +164,7 @@ class RunManager:
             del self._runs[run.run_id]
 
 
-def checked(params: Mapping[str, int], task: TaskInfo) -> dict[str, int]:
-    """Parameters with defaults filled in. Raises `InvalidRequest` naming what there is."""
-    for name, value in params.items():
-        schema = task.params.get(name)
-        if schema is None:
-            raise InvalidRequest(f"Task '{task.name}' has no parameter '{name}': it has {', '.join(sorted(task.params))}.", param=name)
-        if not schema["low"] <= value <= schema["high"]:
-            raise InvalidRequest(f"'{name}' must be from {schema['low']} to {schema['high']}, not {value}.", param=name)
-    return {name: params.get(name, schema["default"]) for name, schema in task.params.items()}
+def media_of(name: str) -> str:
+    """The media type of an artifact, from its name."""
+    kinds = {"png": "image/png", "svg": "image/svg+xml", "json": "application/json", "csv": "text/csv"}
+    return kinds.get(name.rpartition(".")[2], "text/plain")

@@ -4,11 +4,27 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from protocol.api import IterationInfo, RunInfo, TaskInfo
 from protocol.identity import show_id
+
+State = Literal["pending", "running", "paused", "stopped", "done", "failed"]
+Value = int | float | str
+OVER: frozenset[State] = frozenset({"stopped", "done", "failed"})
+MAX_ARTIFACTS = 64
+MAX_ARTIFACT_BYTES = 8 << 20
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a run is and the best it has."""
+
+    fraction: float = 0.0
+    best: float | None = None
+    solution: str = ""
+    tried: int = 0
 
 
 @dataclass(slots=True)
@@ -17,16 +33,45 @@ class Run:
 
     run_id: bytes
     task: str
-    params: Mapping[str, int]
+    params: dict[str, Value]
     started_at: float
     """Monotonic seconds."""
-    state: Literal["pending", "running", "done", "failed"] = "pending"
+    state: State = "pending"
     detail: str = ""
     iterations: Callable[[], list[IterationInfo]] = list
     """What it has to show so far."""
+    progress: Progress = field(default_factory=Progress)
+    artifacts: dict[str, bytes] = field(default_factory=dict)
+    """Files it has made, by name; in memory, so that a full disk of the node is no concern of a run."""
+    on_order: Callable[[State, Mapping[str, Value]], None] = lambda state, values: None
+    """Told to pause, go on or stop, and of new values of live parameters."""
 
-    def info(self) -> RunInfo:
-        return RunInfo(show_id(self.run_id), self.task, self.state, self.detail, self.params.get("size", 0), self.iterations())
+    announce: Callable[[], None] = lambda: None
+    """Tell whoever listens that there is something new to see."""
+
+    def keep(self, name: str, content: bytes) -> None:
+        """Keep a file; one too many or too large is left out."""
+        if (name in self.artifacts or len(self.artifacts) < MAX_ARTIFACTS) and len(content) <= MAX_ARTIFACT_BYTES:
+            self.artifacts[name] = content
+
+    def info(self, now: float) -> RunInfo:
+        fraction, passed = self.progress.fraction, now - self.started_at
+        eta = passed * (1.0 - fraction) / fraction if 0.01 < fraction < 1.0 and self.state == "running" else None
+        size = self.params.get("size", 0)
+        return RunInfo(
+            show_id(self.run_id),
+            self.task,
+            self.state,
+            self.detail,
+            size if isinstance(size, int) else 0,
+            self.iterations(),
+            dict(self.params),
+            fraction,
+            eta,
+            self.progress.best,
+            self.progress.solution,
+            self.progress.tried,
+        )
 
 
 class Job(ABC):
@@ -34,8 +79,16 @@ class Job(ABC):
 
     @abstractmethod
     def info(self) -> TaskInfo:
-        """Name, description, and for each parameter `low`, `high` and `default`."""
+        """Name, description, and for each parameter `default`, `low`, `high`, `step` or `choices`, and `live`."""
+
+    @abstractmethod
+    def check(self, params: Mapping[str, Value]) -> dict[str, Value]:
+        """Parameters with defaults filled in. Raises `InvalidRequest` naming what there is."""
+
+    @abstractmethod
+    def live(self) -> frozenset[str]:
+        """Parameters that may be changed while the run goes on."""
 
     @abstractmethod
     async def carry_out(self, run: Run) -> None:
-        """Do the work, bounded in time, keeping `run.iterations` and `run.detail` up to date. Raises `UserError` when it failed."""
+        """Do the work, bounded in time, keeping `run` up to date. Raises `UserError` when it failed."""

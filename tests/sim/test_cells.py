@@ -10,19 +10,21 @@ from typing import Any
 import pytest
 
 from node.cells.grid import neighbours
-from node.cells.home import GridHome, Progress
+from node.cells.home import GridHome
 from node.cells.host import CellHost
 from node.cells.post import RATE_PER_S, Post
+from node.cells.progress import Progress
 from node.links.exchange import Exchange
 from node.links.memory import MemoryFactory
 from node.runs.manager import MAX_RUNS, RunManager
 from node.tasks.colouring import Colouring
 from node.tasks.registry import shipped_tasks
+from node.tasks.workshop import Inline
 from node.testing import World, lossy, simulate
-from protocol.api import RunInfo, RunRequest
-from protocol.errors import InvalidRequest, NotAvailable, NotFound, Refused
+from protocol.api import RunEdit, RunInfo, RunRequest
+from protocol.errors import Conflict, InvalidRequest, NotAvailable, NotFound, Refused
 from protocol.identity import NodeId, parse_id, show_id
-from protocol.messages import PROTOCOL_VERSION, CellMessage, CellReport, CellStart, Hello, LinkMessage
+from protocol.messages import PROTOCOL_VERSION, CellControl, CellMessage, CellReport, CellStart, Hello, LinkMessage
 
 PORT = 7337
 
@@ -45,7 +47,7 @@ class Site:
         self.exchange = Exchange(runtime, self.factory, self.node_id, lambda: hello, self._resolve)
         tasks = shipped_tasks()
         self.post = Post(runtime, self.node_id, self.exchange)
-        self.cells = CellHost(runtime, self.node_id, self.post, tasks)
+        self.cells = CellHost(runtime, self.node_id, self.post)
         self.home = GridHome(runtime, self.node_id, self.cells, self.post, lambda: [site.node_id for site in self.town])
         self.events: list[Any] = []
         self.runs = RunManager(runtime, self.events.append)
@@ -101,7 +103,7 @@ def run(seed: int, scenario: Callable[[World, list[Site]], Awaitable[None]], nod
     simulate(seed, main)
 
 
-def request(**params: int) -> RunRequest:
+def request(**params: int | float | str) -> RunRequest:
     return RunRequest("colouring", params)
 
 
@@ -110,11 +112,11 @@ def request(**params: int) -> RunRequest:
 
 def test_what_there_is_not_is_answered_with_what_there_is() -> None:
     async def scenario(world: World, town: list[Site]) -> None:
-        with pytest.raises(InvalidRequest, match="there is colouring"):
+        with pytest.raises(InvalidRequest, match="there is circle_packing"):
             await town[0].runs.start(RunRequest("knitting"))
         with pytest.raises(InvalidRequest, match="from 1 to 32"):
             await town[0].runs.start(request(size=33))
-        with pytest.raises(InvalidRequest, match="iterations, size"):
+        with pytest.raises(InvalidRequest, match="it has"):
             await town[0].runs.start(request(speed=1))
         with pytest.raises(NotFound):
             town[0].runs.get(show_id(b"x" * 20))
@@ -199,7 +201,7 @@ def test_words_put_into_a_cells_mouth_by_another_node_are_not_heard() -> None:
     async def scenario(world: World, town: list[Site]) -> None:
         liar, host, silent = town
         plan = CellStart(b"r" * 20, "colouring", 1, 2, 1, [host.node_id, silent.node_id, silent.node_id, silent.node_id])
-        progress = liar.home._progress[plan.run_id] = Progress(plan, Colouring())
+        progress = liar.home._progress[plan.run_id] = Progress(plan, Inline(Colouring({})))
         await liar.exchange.request(host.node_id, plan, 5.0)
         for iteration in (0, 1):
             await liar.exchange.send(host.node_id, CellMessage(plan.run_id, iteration, 1, 0, b"\x01"))
@@ -231,6 +233,8 @@ def test_each_cell_hears_exactly_its_neighbours_and_the_home_only_reports(seed: 
                 if isinstance(message, CellMessage):
                     assert receiver == hosts[message.receiver]
                     assert message.receiver in neighbours(3, message.sender)
+                elif isinstance(message, CellControl):
+                    assert site is home
                 else:
                     assert isinstance(message, CellReport)
                     assert receiver == home.node_id
@@ -240,13 +244,13 @@ def test_each_cell_hears_exactly_its_neighbours_and_the_home_only_reports(seed: 
 
 def test_the_grid_settles_on_a_proper_colouring() -> None:
     async def scenario(world: World, town: list[Site]) -> None:
-        info = await town[0].finished(request(size=6, iterations=30))
+        info = await town[0].finished(request(size=6, iterations=30, seed=2))
         last = info.iterations[-1]
         assert last.mean == last.worst == 1.0
         colours = {cell.cell: cell.solution for cell in last.cells}
         assert all(colours[cell] != colours[other] for cell in colours for other in neighbours(6, cell))
         assert info.iterations[0].mean < 1.0
-        assert [event["state"] for event in town[0].events] == ["running", "done"]
+        assert list(dict.fromkeys(event["state"] for event in town[0].events)) == ["running", "done"]
 
     run(1, scenario)
 
@@ -283,5 +287,62 @@ def test_nothing_of_a_run_is_left_on_its_hosts() -> None:
             assert not site.cells._runs
             assert not site.post._queues
         assert not town[0].home._progress
+
+    run(1, scenario)
+
+
+# ---- orders -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_pauses_resumes_changes_and_stops() -> None:
+    async def scenario(world: World, town: list[Site]) -> None:
+        world.network.rule = lossy(latency=(0.05, 0.1))
+        home = town[0]
+        run_id = (await home.runs.start(request(size=4, iterations=5_000))).run_id
+        await asyncio.sleep(5)
+        assert home.runs.order(run_id, "paused").state == "paused"
+        await asyncio.sleep(15)
+        there = len(home.runs.get(run_id).iterations)
+        await asyncio.sleep(60)
+        assert (home.runs.get(run_id).state, len(home.runs.get(run_id).iterations)) == ("paused", there)
+        with pytest.raises(InvalidRequest, match="neumann, moore"):
+            home.runs.edit(run_id, RunEdit({"topology": "star"}))
+        with pytest.raises(InvalidRequest, match="cannot be changed"):
+            home.runs.edit(run_id, RunEdit({"size": 5}))
+        home.runs.edit(run_id, RunEdit({"topology": "moore"}))
+        assert home.runs.order(run_id, "running").state == "running"
+        await asyncio.sleep(20)
+        last = home.runs.get(run_id).iterations[-2]
+        assert set(last.cells[0].heard) == set(neighbours(4, 0, "moore"))
+        home.runs.order(run_id, "stopped")
+        await asyncio.sleep(10)
+        info = home.runs.get(run_id)
+        assert (info.state, info.solution != "") == ("stopped", True)
+        with pytest.raises(Conflict):
+            home.runs.order(run_id, "paused")
+        with pytest.raises(Conflict):
+            home.runs.edit(run_id, RunEdit({"topology": "ring"}))
+
+    run(1, scenario)
+
+
+def test_asynchronous_cells_wait_for_nobody() -> None:
+    async def scenario(world: World, town: list[Site]) -> None:
+        world.network.rule = lossy(latency=(1.0, 2.0))
+        started = world.runtime.monotonic()
+        info = await town[0].finished(request(size=3, iterations=50, update="asynchronous"))
+        assert info.state == "done"
+        assert info.iterations[-1].iteration == 50
+        assert world.runtime.monotonic() - started < 25.0
+
+    run(1, scenario)
+
+
+def test_a_task_file_of_a_peer_is_refused() -> None:
+    async def scenario(world: World, town: list[Site]) -> None:
+        plan = CellStart(b"r" * 20, "/tmp/theirs.py", 1, 1, 1, [town[1].node_id])
+        with pytest.raises(Refused) as caught:
+            await town[0].exchange.request(town[1].node_id, plan, 5.0)
+        assert caught.value.code == "foreign"
 
     run(1, scenario)

@@ -9,18 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.cells.grid import MAX_HOSTS, neighbours, place
-from node.cells.home import PARAMS, Progress
-from node.runs.manager import checked
+from node.cells.grid import MAX_HOSTS, MAX_NEIGHBOURS, TOPOLOGIES, neighbours, place
+from node.cells.home import PARAMS
+from node.cells.progress import Progress
 from node.tasks.colouring import COLOURS, Colouring
-from node.tasks.registry import shipped_tasks
-from protocol.api import TaskInfo
+from node.tasks.registry import checked_values, make_task, shipped_tasks
+from node.tasks.workshop import Inline
 from protocol.errors import InvalidRequest
 from protocol.identity import NodeId
 from protocol.messages import CellReport, CellStart
 
 NODES = [NodeId(bytes([number]) * 20) for number in range(1, 9)]
 RUN = b"r" * 20
+COLOURING = Colouring({})
 
 
 def test_corner_edge_and_middle_of_a_three_by_three_grid() -> None:
@@ -30,12 +31,23 @@ def test_corner_edge_and_middle_of_a_three_by_three_grid() -> None:
     assert neighbours(1, 0) == ()
 
 
-@given(st.integers(1, 32))
-def test_hearing_is_mutual_and_nobody_hears_itself(size: int) -> None:
+@given(st.integers(1, 9), st.sampled_from(TOPOLOGIES), st.integers(0, 100))
+def test_hearing_is_mutual_and_nobody_hears_itself(size: int, topology: str, seed: int) -> None:
     for cell in range(size * size):
-        for neighbour in neighbours(size, cell):
+        around = neighbours(size, cell, topology, seed)
+        assert len(around) <= MAX_NEIGHBOURS
+        for neighbour in around:
             assert neighbour != cell
-            assert cell in neighbours(size, neighbour)
+            assert cell in neighbours(size, neighbour, topology, seed)
+
+
+def test_topologies_by_their_shape() -> None:
+    assert neighbours(3, 4, "moore") == (0, 1, 2, 3, 5, 6, 7, 8)
+    assert neighbours(3, 0, "torus") == (1, 2, 3, 6)
+    assert neighbours(3, 0, "ring") == (1, 8)
+    assert neighbours(5, 12, "nearest") == (2, 6, 7, 8, 10, 11, 13, 14, 16, 17, 18, 22)
+    assert neighbours(3, 4, "isolated") == ()
+    assert len(neighbours(5, 3, "global")) == 24
 
 
 def test_placement_does_not_depend_on_the_order_of_nodes() -> None:
@@ -60,29 +72,36 @@ def test_a_run_uses_a_bounded_number_of_nodes() -> None:
 
 @pytest.mark.parametrize(
     ("params", "named"),
-    [({"size": 0}, "'size'"), ({"size": 33}, "'size'"), ({"iterations": 101}, "'iterations'"), ({"speed": 1}, "iterations, size")],
+    [
+        ({"size": 0}, "'size'"),
+        ({"size": 33}, "'size'"),
+        ({"iterations": 10_001}, "'iterations'"),
+        ({"speed": 1}, "it has brain"),
+        ({"topology": "star"}, "neumann, moore"),
+    ],
 )
-def test_bad_parameters_are_named(params: dict[str, int], named: str) -> None:
+def test_bad_parameters_are_named(params: dict[str, int | str], named: str) -> None:
     with pytest.raises(InvalidRequest, match=named):
-        checked(params, TaskInfo("colouring", "", PARAMS))
+        checked_values(params, PARAMS, "colouring")
 
 
 def test_missing_parameters_take_their_defaults() -> None:
-    assert checked({"iterations": 5}, TaskInfo("colouring", "", PARAMS)) == {"size": 3, "iterations": 5}
+    values = checked_values({"iterations": 5}, PARAMS, "colouring")
+    assert (values["size"], values["iterations"], values["topology"]) == (3, 5, "neumann")
 
 
 # ---- colouring ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_cell_takes_the_colour_least_used_around_it() -> None:
-    task = Colouring()
+    task = COLOURING
     heard = {1: b"\x00", 2: b"\x00", 3: b"\x01", 4: b"\x02"}
     assert task.propose(b"\x00", heard, random.Random(1)) == b"\x03"
     assert task.propose(b"\x03", heard, random.Random(1)) == b"\x03"
 
 
 def test_who_was_not_heard_does_not_count_as_differing() -> None:
-    task = Colouring()
+    task = COLOURING
     assert task.score(b"\x00", {1: b"\x01", 2: b"\x00"}, 4) == 0.25
     assert task.score(b"\x00", {}, 4) == 0.0
     assert task.score(b"\x00", {}, 0) == 1.0
@@ -90,20 +109,21 @@ def test_who_was_not_heard_does_not_count_as_differing() -> None:
 
 @pytest.mark.parametrize("body", [b"", b"\x04", b"\xff", b"\x00\x00"])
 def test_bytes_that_are_no_colour_are_not_valid(body: bytes) -> None:
-    assert not Colouring().valid(body)
+    assert not COLOURING.valid(body)
 
 
 def test_what_tasks_start_with_is_valid_and_shown() -> None:
-    for task in shipped_tasks().values():
+    for name in shipped_tasks():
+        task = make_task(name, {})
         assert task.valid(task.start(random.Random(1)))
-    assert Colouring().show(b"\x00") == COLOURS[0]
+    assert COLOURING.render(b"\x00") == COLOURS[0]
 
 
 # ---- reports ------------------------------------------------------------------------------------------------------------
 
 
 def progress() -> Progress:
-    return Progress(CellStart(RUN, "colouring", 1, 2, 3, [NODES[0], NODES[0], NODES[1], NODES[1]]), Colouring())
+    return Progress(CellStart(RUN, "colouring", 1, 2, 3, [NODES[0], NODES[0], NODES[1], NODES[1]]), Inline(COLOURING))
 
 
 @pytest.mark.parametrize(
@@ -134,7 +154,7 @@ def test_a_report_counts_once_and_only_neighbours_are_shown_as_heard() -> None:
 
 
 def test_a_long_run_of_a_large_grid_keeps_details_of_the_newest_iterations_only() -> None:
-    board = Progress(CellStart(RUN, "colouring", 1, 32, 6, [NODES[0]] * 1024), Colouring())
+    board = Progress(CellStart(RUN, "colouring", 1, 32, 6, [NODES[0]] * 1024), Inline(COLOURING))
     for iteration in range(1, 7):
         for cell in range(1024):
             board.take(NODES[0], CellReport(RUN, iteration, cell, 0.5, b"\x01", []))

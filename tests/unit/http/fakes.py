@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,11 +11,12 @@ from msgspec.structs import replace
 from node.council.request import check_request
 from node.events import EventBus
 from node.http.access import Access
-from node.http.services import AgentScope, Limits, Services
+from node.http.services import AgentScope, Limits, RunOrder, Services
 from node.runtime import SystemRuntime
 from protocol.api import (
     AgentFile,
     AgentInfo,
+    ArtifactInfo,
     Basis,
     BrainInfo,
     BroadcastRequest,
@@ -43,6 +44,7 @@ from protocol.api import (
     PeerInfo,
     Peers,
     QuestionSummary,
+    RunEdit,
     RunInfo,
     RunRequest,
     TaskInfo,
@@ -205,6 +207,20 @@ class FakeRuns:
 
     def tasks(self) -> list[TaskInfo]:
         return [TaskInfo("steps", "climb", {"grid": {"min": 2, "max": 5, "default": 3}})]
+
+    def order(self, run_id: str, state: RunOrder) -> RunInfo:
+        return replace(self.get(run_id), state=state)
+
+    def edit(self, run_id: str, edit: RunEdit) -> RunInfo:
+        return replace(self.get(run_id), params=edit.params)
+
+    def artifacts(self, run_id: str) -> Sequence[ArtifactInfo]:
+        return [ArtifactInfo("best.json", 2, "application/json")]
+
+    def artifact(self, run_id: str, name: str) -> bytes:
+        if name != "best.json":
+            raise NotFound(f"Run {run_id} has no artifact '{name}'.")
+        return b"{}"
 
     def list(self) -> list[RunInfo]:
         return [self.get("run1")]

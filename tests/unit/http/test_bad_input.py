@@ -112,7 +112,7 @@ async def test_a_bad_query_is_400(client: ClientSession, query: str) -> None:
     [
         ("/v1/feedback", {"id": "nonsense", "score": 1}, 400),
         ("/v1/feedback", {"id": "a" * 32, "score": 2}, 400),
-        ("/v1/runs", {"task": "steps", "params": {"grid": "three"}}, 400),
+        ("/v1/runs", {"task": "steps", "params": {"grid": [3]}}, 400),
         ("/v1/broadcast", {"topic": "", "body": ""}, 400),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 import typing
 
 import msgspec
@@ -46,6 +47,7 @@ TAGS = {
     42: "CellReport",
     50: "ReceiptRequest",
     51: "ReceiptReply",
+    80: "CellControl",
     60: "Contact",
     61: "Ping",
     62: "Pong",
@@ -105,6 +107,8 @@ def constrained(base: object, meta: msgspec.Meta) -> st.SearchStrategy[object]:
     if typing.get_origin(base) is dict:
         key, value = typing.get_args(base)
         return st.dictionaries(strategy(key), strategy(value), max_size=2)
+    if typing.get_origin(base) in (typing.Union, types.UnionType):
+        return st.one_of([strategy(one) for one in typing.get_args(base)])
     raise AssertionError(f"no strategy for {base}")
 
 

@@ -1,0 +1,124 @@
+"""What the cells of one run have reported, kept at its home."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+
+from node.cells.grid import neighbours
+from node.runs.run import Progress as RunProgress
+from node.tasks.base import MAX_SOLUTION
+from node.tasks.workshop import Workshop
+from protocol.api import CellInfo, IterationInfo
+from protocol.identity import NodeId, show_id
+from protocol.messages import CellReport, CellStart
+
+DETAILED = 4_096
+"""Reports kept cell by cell; of older iterations only mean, best and worst remain."""
+MAX_ITERATIONS = 1_000_000
+"""Where seconds count, a run may have many."""
+BEST_KEPT = 9
+"""Different solutions kept for pictures."""
+
+
+class _Iteration:
+    """The reports of one iteration."""
+
+    def __init__(self) -> None:
+        self.cells: dict[int, CellInfo] = {}
+        self.scores: dict[int, float] = {}
+
+    def info(self, number: int) -> IterationInfo:
+        scores = self.scores.values()
+        cells = [self.cells[cell] for cell in sorted(self.cells)]
+        return IterationInfo(number, math.fsum(scores) / len(scores), max(scores), min(scores), cells)
+
+
+class Progress:
+    """The reports of one run. A report counts when it comes from its cell's host, is sound, and is the first of its kind."""
+
+    def __init__(self, plan: CellStart, workshop: Workshop, run: RunProgress | None = None) -> None:
+        self.plan = plan
+        self._workshop = workshop
+        self._run = run or RunProgress()
+        self._iterations: dict[int, _Iteration] = {}
+        self.waiting = set(range(len(plan.placement)))
+        """Cells that have not reported their end."""
+        self.lost: set[int] = set()
+        """Cells whose node did not take them."""
+        self.newest: dict[int, tuple[int, bytes]] = {}
+        """Each cell's newest iteration and solution: from here it goes on elsewhere when its node is lost."""
+        self.best: dict[float, bytes] = {}
+        """The best solutions so far, one of each score: what differs by a symmetry only counts once."""
+        self.failure = ""
+        self._longest = MAX_ITERATIONS if plan.settings.get("seconds") else plan.iterations
+        self.news = asyncio.Event()
+
+    def take(self, sender: NodeId, report: CellReport) -> None:
+        plan, cell = self.plan, report.cell
+        if cell >= len(plan.placement) or plan.placement[cell] != sender or not 1 <= report.iteration <= self._longest:
+            return
+        if report.last or (report.iteration == plan.iterations and not plan.settings.get("seconds")):
+            self.waiting.discard(cell)
+            self.news.set()
+        if report.last and report.note.startswith("failed: ") and not report.solution:
+            self.failure = self.failure or report.note.removeprefix("failed: ")
+            return
+        if not (
+            self._workshop.valid(report.solution) and len(report.solution) <= MAX_SOLUTION and 0.0 <= report.score <= self._workshop.highest
+        ):
+            return
+        iteration = self._iterations.setdefault(report.iteration, _Iteration())
+        if cell in iteration.scores:
+            return
+        around = neighbours(plan.size, cell, str(plan.settings.get("topology", "neumann")), plan.seed)
+        heard = sorted({number for number in report.heard if number in around})
+        row, column = divmod(cell, plan.size)
+        label = self._workshop.label(report.solution)
+        iteration.scores[cell] = report.score
+        iteration.cells[cell] = CellInfo(cell, row, column, show_id(sender), report.score, label, heard, report.tried, report.note)
+        self._count(report)
+        self._forget()
+        self.news.set()
+
+    def move(self, plan: CellStart) -> None:
+        """A new placement."""
+        self.plan = plan
+        self.lost -= set(plan.resumed)
+
+    def give_up(self, node_id: NodeId) -> None:
+        """Nothing is to be expected of this node's cells."""
+        self.lost |= {cell for cell, host in enumerate(self.plan.placement) if host == node_id}
+        self.news.set()
+
+    def orphans(self, living: set[NodeId]) -> set[int]:
+        """Cells under way whose node is not alive."""
+        return {cell for cell in self.waiting if self.plan.placement[cell] not in living}
+
+    def infos(self) -> list[IterationInfo]:
+        return [self._iterations[number].info(number) for number in sorted(self._iterations) if self._iterations[number].scores]
+
+    def silent(self) -> str:
+        """One sentence about the cells that did not finish; empty when all did."""
+        if not self.waiting:
+            return ""
+        nodes = sorted({show_id(NodeId(self.plan.placement[cell])) for cell in self.waiting})
+        cells = ", ".join(map(str, sorted(self.waiting)[:20])) + (", ..." if len(self.waiting) > 20 else "")
+        return f"{len(self.waiting)} of {len(self.plan.placement)} cells did not finish ({cells}); their nodes: {', '.join(nodes[:8])}"
+
+    def _count(self, report: CellReport) -> None:
+        self._run.tried += report.tried
+        self.newest[report.cell] = (report.iteration, report.solution)
+        if self._run.best is None or report.score > self._run.best:
+            self._run.best = report.score
+        self.best.setdefault(float(f"{report.score:.10g}"), report.solution)
+        if len(self.best) > BEST_KEPT:
+            del self.best[min(self.best)]
+
+    def _forget(self) -> None:
+        kept = sum(len(iteration.cells) for iteration in self._iterations.values())
+        for number in sorted(self._iterations)[:-1]:
+            if kept <= DETAILED:
+                return
+            kept -= len(self._iterations[number].cells)
+            self._iterations[number].cells.clear()

@@ -1,0 +1,58 @@
+"""Packing over real daemons: a killed one costs its cells at most an iteration; a task file runs, or fails with its own words."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from protocol.api import RunInfo, RunRequest
+from tests.live.conftest import LiveSwarm
+
+pytestmark = pytest.mark.live
+
+TINY = ("--brain", "tiny=1")
+BAD = """
+from node.tasks.base import Task
+class Mine(Task):
+    name, description = "mine", "raises"
+    def valid(self, solution): return True
+    def moves(self): return ("UP",)
+    def start(self, rng): return b"1"
+    def propose(self, own, heard, rng, move=""): raise RuntimeError("my own words")
+    def evaluate(self, solution): return 1.0
+    def render(self, solution): return "one"
+"""
+
+
+def test_a_killed_daemon_costs_its_cells_at_most_one_iteration(live: LiveSwarm) -> None:
+    live.found(*TINY)
+    live.join(2, *TINY)
+    first, _, third = live.nodes
+    request = RunRequest("circle_packing", {"size": 4, "iterations": 12, "seconds": 40.0, "n": 14, "pictures": "no"})
+    run = first.client.post("/v1/runs", RunInfo, request)
+    path = f"/v1/runs/{run.run_id}"
+    live.wait(lambda: len(first.client.get(path, RunInfo).iterations) >= 3, "the third iteration", 60)
+    third.kill()
+    live.wait(lambda: first.client.get(path, RunInfo).state != "running", "the end", 110)
+    done = first.client.get(path, RunInfo)
+    assert (done.state, done.detail) == ("done", "")
+    ended = {cell.cell for one in done.iterations if one.iteration >= 12 for cell in one.cells}
+    assert ended == set(range(16))
+    best = json.loads(done.solution)
+    assert best["n"] == 14
+    assert best["radius"] == done.best
+
+
+def test_a_task_file_that_raises_fails_its_run_with_its_own_words(live: LiveSwarm, tmp_path: Path) -> None:
+    live.found(*TINY)
+    path = tmp_path / "my_task.py"
+    path.write_text(BAD)
+    command = [sys.executable, "-m", "cli", "solve", str(path), "--grid", "2", "--api", live.nodes[0].client.api, "--json"]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=os.environ)
+    assert told.returncode == 1
+    assert "my own words" in json.loads(told.stdout)["detail"]
