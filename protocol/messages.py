@@ -268,6 +268,22 @@ class CellReport(Struct, frozen=True, array_like=True, tag=42):
     """The cells whose messages it had read when it proposed."""
 
 
+# ---- labelling ------------------------------------------------------------------------------------------------------
+
+
+class ReadRows(Struct, frozen=True, array_like=True, tag=70):
+    """Please embed these rows with this embedder."""
+
+    embedder: Name
+    texts: Annotated[list[Annotated[str, Meta(max_length=4_096)]], Meta(min_length=1, max_length=256)]
+
+
+class RowVectors(Struct, frozen=True, array_like=True, tag=71):
+    """The rows' embeddings: float16, little-endian, row after row."""
+
+    data: Annotated[bytes, Meta(max_length=1_048_576)]
+
+
 # ---- DHT (datagrams) ------------------------------------------------------------------------------------------------
 
 
@@ -332,6 +348,7 @@ LinkMessage: TypeAlias = (
     | CouncilCall | Commitments | RevealCall | Reveals | CanaryCall | CanaryVotes | FeedbackNotice | Done
     | BirthOffer | BirthReply | GenomeRequest | GenomeChunk | Birth
     | CellStart | CellMessage | CellReport
+    | ReadRows | RowVectors
 )  # fmt: skip
 
 DatagramMessage: TypeAlias = Ping | Pong | FindNode | Contacts | FindValue | Values | Store | Stored | Refusal

@@ -52,6 +52,8 @@ TAGS = {
     66: "Values",
     67: "Store",
     68: "Stored",
+    70: "ReadRows",
+    71: "RowVectors",
 }
 """Append only. A number once used is never used for anything else."""
 
