@@ -37,6 +37,7 @@ from node.http.app import build_app
 from node.http.server import ApiServer
 from node.http.services import Services
 from node.keyring import Keyring
+from node.label.assemble import build_desk
 from node.links.exchange import Exchange
 from node.links.wss import WssFactory
 from node.metrics import Metrics
@@ -99,7 +100,7 @@ class Parts:
         self.announcer = Announcer(runtime, self.broadcast, self._announcement)
         self.dht = Dht(runtime, credentials, contacts=SqliteContacts(store, runtime.now), records=SqliteRecords(store))
         self._build_agents(store, lineup, on_progress)
-        self._build_grid()
+        self._build_grid(store)
         self._wire()
 
     def _build_agents(self, store: Store, lineup: Lineup, on_progress: OnProgress) -> None:
@@ -139,14 +140,15 @@ class Parts:
         receipts = SqliteReceipts(store, runtime.now)
         self.council = Council(runtime, lambda: situation.credentials, self.exchange, self.host, self.directory, receipts, topics, canaries)
 
-    def _build_grid(self) -> None:
-        """Cells of anybody's runs, and the runs that start here."""
+    def _build_grid(self, store: Store) -> None:
+        """Cells of anybody's runs, the runs that start here, and labelling."""
         me, tasks = self._now.credentials.node_id, shipped_tasks()
         self.post = Post(self._runtime, me, self.exchange)
         self.cells = CellHost(self._runtime, me, self.post, tasks)
         self.runs = RunManager(self._runtime, self._on_run_event)
         for job in GridHome(self._runtime, me, self.cells, self.post, self.directory.living).jobs(tasks):
             self.runs.register(job)
+        self.desk = build_desk(self._runtime, store, me, self.exchange, self.directory.living)
 
     def api(self, controls: Controls, port: int) -> ApiServer:
         """The HTTP API over these parts; not listening yet."""
@@ -162,6 +164,7 @@ class Parts:
             tokens=TokenView(self.tokens, self.admission, lambda: situation.address),
             runs=self.runs,
             events=self.events,
+            labelling=self.desk,
             control=ControlView(self.broadcast, metrics, lambda: situation.ready, controls.stop, controls.leave),
         )
         return ApiServer(build_app(services), config.api_host, port)

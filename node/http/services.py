@@ -34,6 +34,17 @@ from protocol.api import (
     TokenReply,
     TokenRequest,
 )
+from protocol.labelling import (
+    AnswerRequest,
+    ExamplesRequest,
+    ProjectInfo,
+    ProjectRequest,
+    Questions,
+    ReceiptInfo,
+    RowLabel,
+    RowLabels,
+    RowsRequest,
+)
 
 AgentScope = Literal["node", "swarm"]
 
@@ -85,6 +96,22 @@ class EventService(Protocol):
     def subscribe(self) -> AbstractAsyncContextManager[asyncio.Queue[Event]]: ...
 
 
+class LabelService(Protocol):
+    """Labelling projects of this node; unknown ones raise `NotFound`."""
+
+    async def start(self, request: ProjectRequest, /) -> ProjectInfo: ...
+    async def projects(self) -> list[ProjectInfo]: ...
+    async def info(self, project: str, /) -> ProjectInfo: ...
+    async def add(self, project: str, request: RowsRequest, /) -> ProjectInfo: ...
+    async def add_examples(self, project: str, request: ExamplesRequest, /) -> ProjectInfo: ...
+    async def complete(self, project: str, /) -> ProjectInfo: ...
+    async def questions(self, project: str, count: int, /) -> Questions: ...
+    async def answer(self, project: str, request: AnswerRequest, /) -> ProjectInfo: ...
+    async def labels(self, project: str, start: int, /) -> RowLabels: ...
+    async def judge(self, project: str, texts: list[str], /) -> list[RowLabel]: ...
+    async def receipt(self, project: str, /) -> ReceiptInfo: ...
+
+
 class ControlService(Protocol):
     """The process itself."""
 
@@ -122,4 +149,5 @@ class Services:
     runs: RunService
     events: EventService
     control: ControlService
+    labelling: LabelService | None = None
     limits: Limits = field(default_factory=Limits)

@@ -13,6 +13,7 @@ import msgspec
 
 from node.store import Store
 
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Consecutive rows; `vectors` is float16 of shape (count, dimensions) in C order, None while unread."""

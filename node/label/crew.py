@@ -11,17 +11,20 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING
 
-import numpy as np
 import structlog
 
 from node.label.book import Batch
-from node.label.views import Matrix
 from node.links.exchange import Exchange
 from node.runtime import Runtime
-from protocol.errors import Malformed, NotAvailable, PeerError, Refused
+from protocol.errors import Malformed, PeerError, Refused
 from protocol.identity import Member, NodeId, show_id
 from protocol.messages import ReadRows, RowVectors
+
+if TYPE_CHECKING:
+    from node.brains.embedder import Embedder
+    from node.label.views import Matrix
 
 CHECKED = 2
 SAME = 0.99
@@ -41,7 +44,7 @@ class Reader:
 
     def __init__(self, runtime: Runtime) -> None:
         self._worker = runtime.worker("labelling: embedder")
-        self._embedder: object | None = None
+        self._embedder: Embedder | None = None
 
     async def name(self) -> str:
         return await self._worker.run(lambda: self._loaded().name)
@@ -50,7 +53,11 @@ class Reader:
         """Shape (len(texts), dimensions)."""
         return await self._worker.run(lambda: self._loaded().embed(texts))
 
-    def _loaded(self):  # type: ignore[no-untyped-def]
+    async def pack(self, texts: Sequence[str]) -> bytes:
+        """The same as bytes."""
+        return await self._worker.run(lambda: pack(self._loaded().embed(texts)))
+
+    def _loaded(self) -> Embedder:
         from node.brains.embedder import best_embedder
 
         if self._embedder is None:
@@ -113,10 +120,9 @@ class Crew:
         """Read one batch on this node: the next one, or one that somebody else has not given back."""
         start = pile.waiting.popleft() if pile.waiting else next(iter(pile.out))
         batch = await pile.fetch(start)
-        vectors = await self._reader.read(batch.texts)
+        vectors = await self._reader.pack(batch.texts)
         pile.out.pop(start, None)
-        if batch.vectors is None:
-            await pile.keep(start, pack(vectors), self._me)
+        await pile.keep(start, vectors, self._me)
 
     async def _elsewhere(self, pile: Pile, node: NodeId, embedder: str) -> bool:
         """Have one batch read by a peer; False when it is not to be asked again for now."""
@@ -127,7 +133,7 @@ class Crew:
             answer = await self._exchange.request(node, ReadRows(embedder, batch.texts), ANSWER_S)
             if not isinstance(answer, RowVectors):
                 raise Malformed("vectors were asked for")
-            await self._check(batch.texts, unpack(answer.data, len(batch.texts)))
+            await self._check(batch.texts, answer.data)
         except Malformed as error:
             log.warning("a node's vectors are not right; it is not asked again", node=show_id(node), reason=str(error))
             pile.barred.add(node)
@@ -146,8 +152,11 @@ class Crew:
         if pile.out.pop(start, None) is not None:
             pile.waiting.appendleft(start)
 
-    async def _check(self, texts: Sequence[str], vectors: Matrix) -> None:
+    async def _check(self, texts: Sequence[str], data: bytes) -> None:
         """Embed a few rows again. Raises `Malformed`."""
+        from node.label.vectors import unpack
+
+        vectors = unpack(data, len(texts))
         rows = self._rng.sample(range(len(texts)), min(CHECKED, len(texts)))
         own = await self._reader.read([texts[row] for row in rows])
         for row, expected in zip(rows, own, strict=True):
@@ -161,22 +170,11 @@ class Crew:
         try:
             if message.embedder != await self._reader.name():
                 raise Refused("embedder", f"this node embeds with {await self._reader.name()}")
-            return RowVectors(pack(await self._reader.read(message.texts)))
+            return RowVectors(await self._reader.pack(message.texts))
         finally:
             self._serving -= 1
 
 
 def pack(vectors: Matrix) -> bytes:
+    """float16, little-endian, row after row."""
     return vectors.astype("<f2").tobytes()
-
-
-def unpack(data: bytes, count: int) -> Matrix:
-    """Shape (count, dimensions), finite, rows no longer than 1. Raises `Malformed`."""
-    from node.brains.embedder import DIM
-
-    if len(data) != count * DIM * 2:
-        raise Malformed(f"{len(data)} bytes are not {count} vectors of {DIM} numbers")
-    vectors = np.frombuffer(data, "<f2").reshape(count, DIM).astype(np.float32)
-    if not np.isfinite(vectors).all() or (np.abs(vectors) > 1.01).any():
-        raise Malformed("vectors must be finite and no longer than 1")
-    return vectors

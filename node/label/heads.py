@@ -66,9 +66,9 @@ class LogisticHead(Head):
             slope[:-1] += self.L2 * ahead[:-1]
             moved = ahead - step * slope
             faster = (1 + (1 + 4 * momentum**2) ** 0.5) / 2
-            ahead = moved + ((momentum - 1) / faster) * (moved - weights)
-            weights, momentum = moved, faster
-        self._weights = weights.astype(np.float32)
+            ahead = np.asarray(moved + ((momentum - 1) / faster) * (moved - weights), np.float32)
+            weights, momentum = np.asarray(moved, np.float32), faster
+        self._weights = weights
 
     def pile(self) -> Matrix:
         return self._vote(self._pile)

@@ -69,7 +69,8 @@ class Panel:
         self.weights = np.full(len(self._heads), 1 / len(self._heads), np.float32)
         self.temperature = USUAL_TEMPERATURE
         self.estimate: Estimate | None = None
-        self._usual = float(np.median(self._company(self.views)))
+        self._company_here = self._company(self.views)
+        self._usual = float(np.median(self._company_here))
         self._measured_at = 0
         self._labels = 0
 
@@ -80,9 +81,13 @@ class Panel:
             head.fit(rows, targets)
         self._labels = count
 
+    def due(self, corrections: int) -> bool:
+        """Whether `measure` would do something."""
+        return corrections >= FIRST_HELD_BACK and corrections - self._measured_at >= MEASURE_EVERY
+
     def measure(self, rows: Indices, labels: Indices, count: int) -> bool:
         """Weights, temperature and estimate anew, when enough corrections came since the last time; about a second of work."""
-        due = len(rows) >= FIRST_HELD_BACK and len(rows) - self._measured_at >= MEASURE_EVERY
+        due = self.due(len(rows))
         if due:
             self._measured_at = len(rows)
             self._hold_back(rows, labels, np.eye(count, dtype=np.float32)[labels])
@@ -91,13 +96,13 @@ class Panel:
     def judge_pile(self) -> Verdict:
         """Every row of the pile."""
         votes = tuple(head.pile() for head in self._heads)
-        return Verdict(self._pool(votes), votes, self._strangeness(self.views, votes))
+        return Verdict(self._pool(votes), votes, self._strangeness(self._company_here, votes))
 
     def judge(self, texts: Sequence[str], embeddings: Matrix) -> Verdict:
         """New rows."""
         views = self.viewer.see(texts, embeddings)
         votes = tuple(head.new(views) for head in self._heads)
-        return Verdict(self._pool(votes), votes, self._strangeness(views, votes))
+        return Verdict(self._pool(votes), votes, self._strangeness(self._company(views), votes))
 
     def _pool(self, votes: Sequence[Matrix]) -> Matrix:
         """Logarithmic opinion pool (Genest and Zidek 1986), then temperature (Guo et al. 2017)."""
@@ -107,10 +112,10 @@ class Panel:
     def _company(self, views: Views) -> Matrix:
         return np.asarray(np.sort(self.graph.nearest(views.joint)[1], axis=1)[:, :-1].mean(1), np.float32)
 
-    def _strangeness(self, views: Views, votes: Sequence[Matrix]) -> Matrix:
+    def _strangeness(self, company: Matrix, votes: Sequence[Matrix]) -> Matrix:
         """How far the nearest rows are compared with what is usual here, and how undecided the heads are."""
-        far = 1 - np.clip(self._company(views) / self._usual, 0, 1)
-        doubt = 1 - np.mean([vote for vote in votes], axis=0).max(1)
+        far = 1 - np.clip(company / self._usual, 0, 1)
+        doubt = 1 - np.mean(np.array(votes), axis=0).max(1)
         return np.asarray(1 - (1 - far) * (1 - 0.5 * doubt), np.float32)
 
     def _hold_back(self, rows: Indices, labels: Indices, targets: Matrix) -> None:

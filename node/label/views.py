@@ -10,11 +10,12 @@ the same view.
 
 from __future__ import annotations
 
+import itertools
 import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,7 +57,7 @@ class Viewer:
         return Views(meaning, _unit(np.hstack([meaning, NGRAM_WEIGHT * grams])))
 
     def _weigh(self, counts: Matrix) -> Matrix:
-        return _unit(np.log1p(counts) * self._idf)
+        return _unit(np.asarray(np.log1p(counts) * self._idf, np.float32))
 
 
 def _count(texts: Sequence[str]) -> Matrix:
@@ -73,7 +74,7 @@ def _features(text: str) -> list[str]:
     words = re.findall(r"\w+", text)
     padded = f" {' '.join(words)} "
     grams = [padded[at : at + size] for size in (3, 4, 5) for at in range(len(padded) - size + 1)]
-    pairs = [f"b{first} {second}" for first, second in zip(words, words[1:], strict=False)]
+    pairs = [f"b{first} {second}" for first, second in itertools.pairwise(words)]
     return [f"w{word}" for word in words] + pairs + grams
 
 
@@ -89,5 +90,5 @@ def _directions(rows: Matrix, count: int, seed: int) -> Matrix:
     return np.ascontiguousarray(right[:wanted].T, np.float32)
 
 
-def _unit(rows: Matrix) -> Matrix:
+def _unit(rows: NDArray[np.floating[Any]]) -> Matrix:
     return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9), np.float32)
