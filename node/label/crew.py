@@ -76,9 +76,34 @@ class Pile:
         disown: Callable[[NodeId], Awaitable[list[int]]],
     ) -> None:
         self.waiting = deque(starts)
-        self.out: dict[int, NodeId] = {}
+        self.open = set(starts)
+        """Batches that are not kept yet; some of them are out, some even at two nodes."""
         self.barred: set[NodeId] = set()
-        self.fetch, self.keep, self.disown = fetch, keep, disown
+        self.fetch, self._keep, self._disown = fetch, keep, disown
+
+    def next(self) -> int | None:
+        """A batch that nobody reads; None when all are out."""
+        while self.waiting:
+            if (start := self.waiting.popleft()) in self.open:
+                return start
+        return None
+
+    async def keep(self, start: int, vectors: bytes, node: NodeId) -> None:
+        """The first to come counts."""
+        if start in self.open and node not in self.barred:
+            self.open.discard(start)
+            await self._keep(start, vectors, node)
+
+    def give_back(self, start: int) -> None:
+        if start in self.open:
+            self.waiting.appendleft(start)
+
+    async def bar(self, node: NodeId) -> None:
+        """Nothing that this node read is believed any more."""
+        self.barred.add(node)
+        again = await self._disown(node)
+        self.open.update(again)
+        self.waiting.extend(again)
 
 
 class Crew:
@@ -102,13 +127,13 @@ class Crew:
             async def lane(node: NodeId) -> None:
                 helping[node] = helping.get(node, 0) + 1
                 try:
-                    while node not in pile.barred and pile.waiting:
-                        if not await self._elsewhere(pile, node, name):
+                    while node not in pile.barred and (start := pile.next()) is not None:
+                        if not await self._elsewhere(pile, start, node, name):
                             return
                 finally:
                     helping[node] -= 1
 
-            while pile.waiting or pile.out:
+            while pile.open:
                 if not local:
                     for node in self._living():
                         if node != self._me and node not in pile.barred and not helping.get(node) and pile.waiting:
@@ -118,16 +143,15 @@ class Crew:
 
     async def _here(self, pile: Pile) -> None:
         """Read one batch on this node: the next one, or one that somebody else has not given back."""
-        start = pile.waiting.popleft() if pile.waiting else next(iter(pile.out))
+        start = pile.next()
+        if start is None:
+            start = min(pile.open)
         batch = await pile.fetch(start)
         vectors = await self._reader.pack(batch.texts)
-        pile.out.pop(start, None)
         await pile.keep(start, vectors, self._me)
 
-    async def _elsewhere(self, pile: Pile, node: NodeId, embedder: str) -> bool:
+    async def _elsewhere(self, pile: Pile, start: int, node: NodeId, embedder: str) -> bool:
         """Have one batch read by a peer; False when it is not to be asked again for now."""
-        start = pile.waiting.popleft()
-        pile.out[start] = node
         batch = await pile.fetch(start)
         try:
             answer = await self._exchange.request(node, ReadRows(embedder, batch.texts), ANSWER_S)
@@ -136,21 +160,15 @@ class Crew:
             await self._check(batch.texts, answer.data)
         except Malformed as error:
             log.warning("a node's vectors are not right; it is not asked again", node=show_id(node), reason=str(error))
-            pile.barred.add(node)
-            pile.waiting.extend(await pile.disown(node))
-            self._give_back(pile, start)
+            pile.give_back(start)
+            await pile.bar(node)
             return False
         except PeerError as error:
             log.info("a node does not help", node=show_id(node), reason=str(error))
-            self._give_back(pile, start)
+            pile.give_back(start)
             return False
-        if pile.out.pop(start, None) is not None and node not in pile.barred:
-            await pile.keep(start, answer.data, node)
+        await pile.keep(start, answer.data, node)
         return True
-
-    def _give_back(self, pile: Pile, start: int) -> None:
-        if pile.out.pop(start, None) is not None:
-            pile.waiting.appendleft(start)
 
     async def _check(self, texts: Sequence[str], data: bytes) -> None:
         """Embed a few rows again. Raises `Malformed`."""

@@ -70,7 +70,7 @@ class Panel:
         self.temperature = USUAL_TEMPERATURE
         self.estimate: Estimate | None = None
         self._company_here = self._company(self.views)
-        self._usual = float(np.median(self._company_here))
+        self._usual = max(1e-6, float(np.median(self._company_here)))
         self._measured_at = 0
         self._labels = 0
 
@@ -110,7 +110,9 @@ class Panel:
         return softmax(np.asarray(pooled, np.float32) / self.temperature)
 
     def _company(self, views: Views) -> Matrix:
-        return np.asarray(np.sort(self.graph.nearest(views.joint)[1], axis=1)[:, :-1].mean(1), np.float32)
+        """Mean likeness to the nearest rows of the pile, the very nearest left out: for a row of the pile that is itself."""
+        likeness = np.sort(self.graph.nearest(views.joint)[1], axis=1)
+        return np.asarray(likeness[:, : max(1, likeness.shape[1] - 1)].mean(1), np.float32)
 
     def _strangeness(self, company: Matrix, votes: Sequence[Matrix]) -> Matrix:
         """How far the nearest rows are compared with what is usual here, and how undecided the heads are."""
