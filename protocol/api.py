@@ -106,6 +106,8 @@ class ConsensusRequest(Struct, frozen=True, forbid_unknown_fields=True):
     system: str | None = None
     brain: str | None = None
     """Ask only agents of this brain, by the name `moot agents ls` prints; default any."""
+    project: str | None = None
+    """Label the question with this labelling project instead of asking a panel; its learners vote."""
 
 
 class VoteInfo(Struct, frozen=True):

@@ -284,6 +284,19 @@ class RowVectors(Struct, frozen=True, array_like=True, tag=71):
     data: Annotated[bytes, Meta(max_length=1_048_576)]
 
 
+class JudgeRows(Struct, frozen=True, array_like=True, tag=72):
+    """Please label these new texts with a project that was started at your node."""
+
+    project: Name
+    texts: Annotated[list[Annotated[str, Meta(max_length=4_096)]], Meta(min_length=1, max_length=256)]
+
+
+class RowJudgements(Struct, frozen=True, array_like=True, tag=73):
+    """MessagePack of a list of `protocol.labelling.RowLabel`, one for each text."""
+
+    data: Annotated[bytes, Meta(max_length=1_048_576)]
+
+
 # ---- DHT (datagrams) ------------------------------------------------------------------------------------------------
 
 
@@ -348,7 +361,7 @@ LinkMessage: TypeAlias = (
     | CouncilCall | Commitments | RevealCall | Reveals | CanaryCall | CanaryVotes | FeedbackNotice | Done
     | BirthOffer | BirthReply | GenomeRequest | GenomeChunk | Birth
     | CellStart | CellMessage | CellReport
-    | ReadRows | RowVectors
+    | ReadRows | RowVectors | JudgeRows | RowJudgements
 )  # fmt: skip
 
 DatagramMessage: TypeAlias = Ping | Pong | FindNode | Contacts | FindValue | Values | Store | Stored | Refusal

@@ -10,6 +10,7 @@
     book.py       projects, rows, vectors and corrections in SQLite (the owner of all durable state)
     crew.py       spreads batches of rows over the nodes of the swarm, checks what comes back, survives nodes that vanish
     desk.py       the projects of this node: rows in, questions out, answers in, labels out; what the HTTP handlers call
+    lending.py    learnt projects answer new texts from any node
     assemble.py   how a node's parts make a desk
 
 What is a first form here: other nodes share the reading (embedding) of rows, which is nearly all of the time; the heads vote where

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from node.label.book import LabelBook
 from node.label.crew import Crew, Reader
 from node.label.desk import Desk
+from node.label.lending import Lending
 from node.links.exchange import Exchange
 from node.runtime import Runtime
 from node.store import Store
@@ -16,4 +17,4 @@ from protocol.identity import NodeId
 def build_desk(runtime: Runtime, store: Store, me: NodeId, exchange: Exchange, living: Callable[[], list[NodeId]]) -> Desk:
     """`living` names the live nodes, this one included."""
     reader = Reader(runtime)
-    return Desk(runtime, LabelBook(store), reader, Crew(runtime, me, exchange, living, reader))
+    return Desk(runtime, LabelBook(store), reader, Crew(runtime, me, exchange, living, reader), Lending(me, exchange, living))

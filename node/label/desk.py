@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from node.label.book import Batch, LabelBook, ProjectRecord
 from node.label.crew import Crew, Pile, Reader
+from node.label.lending import Lending
 from node.runtime import Runtime
 from protocol.errors import Conflict, InvalidRequest, NotAvailable, NotFound
 from protocol.identity import NodeId, show_id
@@ -42,11 +43,13 @@ MAX_PROJECTS = 1_000
 class Desk:
     """`run` it in the daemon's TaskGroup."""
 
-    def __init__(self, runtime: Runtime, book: LabelBook, reader: Reader, crew: Crew) -> None:
+    def __init__(self, runtime: Runtime, book: LabelBook, reader: Reader, crew: Crew, lending: Lending) -> None:
         self._runtime = runtime
         self._book = book
         self._reader = reader
         self._crew = crew
+        self._lending = lending
+        lending.serve(self.judge_here)
         self._thread = runtime.worker("labelling: learners")
         self._benches: dict[str, Bench] = {}
         self._reading: set[str] = set()
@@ -201,7 +204,13 @@ class Desk:
         return RowLabels(start, start + len(rows), rows)
 
     async def judge(self, project: str, texts: list[str]) -> list[RowLabel]:
-        """New texts."""
+        """New texts; a project of another node is asked there."""
+        if project not in await self._book.projects():
+            return await self._lending.judge(project, texts)
+        return await self.judge_here(project, texts)
+
+    async def judge_here(self, project: str, texts: list[str]) -> list[RowLabel]:
+        """New texts, by a project of this node."""
         record = await self._record(project)
         bench = await self._bench(project)
         vectors = await self._reader.read(texts)

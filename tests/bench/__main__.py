@@ -16,6 +16,7 @@ from tests.bench.report import Report, as_json, show
 BENCHMARKS = {
     "start": "whole-process start times and the memory of an idle node",
     "ask": "Gemma labelling on one node, and the council's overhead on three",
+    "label": "labelling with few answers beside the usual baselines; speed of reading and re-labelling",
     "dht": "gets and sets on 50 nodes beside stock kademlia",
 }
 

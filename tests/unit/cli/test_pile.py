@@ -40,7 +40,7 @@ def test_an_empty_file_is_said_to_be_empty(tmp_path: Path, content: str) -> None
 
 
 def test_a_ragged_row_is_named_by_its_line(tmp_path: Path) -> None:
-    with pytest.raises(InvalidRequest, match="Line 3 of .* has 3 fields, the first line 2"):
+    with pytest.raises(InvalidRequest, match=r"Line 3 of .* has 3 fields, the first line 2"):
         list(open_pile(made(tmp_path, "id,text\n1,a\n2,b,c\n")).records())
 
 

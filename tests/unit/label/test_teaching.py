@@ -15,9 +15,9 @@ from node.label.vectors import unpack
 from protocol.errors import Malformed
 
 WORDS = {
-    "billing": "invoice charged refund money card bill paid twice".split(),
-    "shipping": "parcel late delivery box arrived courier tracking address".split(),
-    "technical": "crash screen login error button update password app".split(),
+    "billing": ["invoice", "charged", "refund", "money", "card", "bill", "paid", "twice"],
+    "shipping": ["parcel", "late", "delivery", "box", "arrived", "courier", "tracking", "address"],
+    "technical": ["crash", "screen", "login", "error", "button", "update", "password", "app"],
 }
 LABELS = list(WORDS)
 EMBEDDER = HashedEmbedder()
