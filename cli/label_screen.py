@@ -88,7 +88,7 @@ def _request(
                 return AnswerRequest(question.row, question.guess)
             digits = ""
         elif key.isdigit():
-            digits += key
+            digits = key if len(info.labels) < 10 else digits + key
             if len(info.labels) < 10 and 1 <= int(digits) <= len(info.labels):
                 return AnswerRequest(question.row, info.labels[int(digits) - 1])
         elif key == "n" and (name := lines("new label: ").strip()):
