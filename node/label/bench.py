@@ -122,8 +122,8 @@ class Bench:
         return {name: round(float(weight), 3) for name, weight in zip(self.panel.names, self.panel.weights, strict=True)}
 
     def expected(self) -> float | None:
-        """Mean confidence over the pool."""
-        return None if self._verdict is None else round(float(self._verdict.shares.max(1).mean()), 4)
+        """Mean confidence over the pool; None while calibration is not measured, when it would flatter."""
+        return None if self._verdict is None or self.panel.estimate is None else round(float(self._verdict.shares.max(1).mean()), 4)
 
     def held_back(self) -> HeldBack | None:
         found = self.panel.estimate
