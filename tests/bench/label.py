@@ -1,11 +1,12 @@
 """Labelling with few answers, beside scikit-learn baselines on the same rows and embeddings, with oracle answers.
 
 **The learners' constants (regularisation, sharpness of the graph, when company stops to count, the usual temperature, `AT`) were
-chosen with test accuracies of these two data sets in view**, not by cross-validation: the accuracies are flattered by that, and a third
-data set is owed. No test label enters training, weights or calibration. Learning curves: each seed starts from other coverage rows; 95% intervals of differences
-are bootstrapped over test rows (paired, all seeds together). The learners run in this process, on embeddings
-rounded to float16 as they travel between daemons. The time of 10,000 rows is extrapolated from `SPEED_ROWS` rows embedded plus
-the measured opening of 10,000; HTTP, SQLite and links are not in it.
+chosen with test accuracies of these two data sets in view**, not by cross-validation: the accuracies are flattered by that, and a
+third data set is owed. No test label enters training, weights or calibration.
+
+Each seed starts from other coverage rows; 95% intervals of differences are bootstrapped over test rows (paired, all seeds together).
+The learners run in this process, on embeddings rounded to float16 as they travel between daemons. The time of 10,000 rows is
+extrapolated from `SPEED_ROWS` rows embedded plus the measured opening of 10,000; HTTP, SQLite and links are not in it.
 """
 
 from __future__ import annotations
