@@ -25,6 +25,7 @@ COMMANDS = {
     "peers": "peers",
     "agents": "agents",
     "ask": "ask",
+    "label": "label",
     "feedback": "feedback",
     "verify": "verify",
     "memory": "memory",

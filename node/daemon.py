@@ -128,6 +128,7 @@ class Node:
             "cells": parts.cells.run(),
             "runs": parts.runs.run(),
             "council": parts.council.run(),
+            "labelling": parts.desk.run(),
             "renewal": self._renew(),
         }
 

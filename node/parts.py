@@ -37,6 +37,7 @@ from node.http.app import build_app
 from node.http.server import ApiServer
 from node.http.services import Services
 from node.keyring import Keyring
+from node.label.assemble import build_desk
 from node.links.exchange import Exchange
 from node.links.wss import WssFactory
 from node.memory import Memory
@@ -100,7 +101,7 @@ class Parts:
         self.announcer = Announcer(runtime, self.broadcast, self._announcement)
         self.dht = Dht(runtime, credentials, contacts=SqliteContacts(store, runtime.now), records=SqliteRecords(store))
         self._build_agents(store, lineup, on_progress)
-        self._build_grid()
+        self._build_grid(store)
         self._wire()
 
     def _build_agents(self, store: Store, lineup: Lineup, on_progress: OnProgress) -> None:
@@ -155,8 +156,8 @@ class Parts:
             memory=self.memory,
         )
 
-    def _build_grid(self) -> None:
-        """Cells of anybody's runs, and the runs that start here."""
+    def _build_grid(self, store: Store) -> None:
+        """Cells of anybody's runs, the runs that start here, and labelling."""
         me, tasks = self._now.credentials.node_id, shipped_tasks()
         self.post = Post(self._runtime, me, self.exchange)
         self.cells = CellHost(self._runtime, me, self.post, self._minds)
@@ -165,6 +166,7 @@ class Parts:
         for job in home.jobs(tasks):
             self.runs.register(job)
         self.runs.register_files(home.file_job)
+        self.desk = build_desk(self._runtime, store, me, self.exchange, self.directory.living)
 
     async def _minds(self, brain: str, asks: Sequence[Ask]) -> list[Choice]:
         """What a brain here makes of the cells' questions; all that wait share one batch."""
@@ -190,6 +192,7 @@ class Parts:
             runs=self.runs,
             events=self.events,
             memory=MemoryView(self.memory, self.council),
+            labelling=self.desk,
             control=ControlView(self.broadcast, metrics, lambda: situation.ready, controls.stop, controls.leave),
         )
         return ApiServer(build_app(services), config.api_host, port)

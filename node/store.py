@@ -43,6 +43,15 @@ MIGRATIONS = (
     CREATE TABLE deaths (id BLOB PRIMARY KEY, at REAL NOT NULL, reason TEXT NOT NULL) STRICT;
     CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;
     """,
+    """
+    CREATE TABLE label_projects (id TEXT PRIMARY KEY, created_at REAL NOT NULL, data BLOB NOT NULL) STRICT;
+    CREATE TABLE label_batches (
+        project TEXT NOT NULL, start INTEGER NOT NULL, count INTEGER NOT NULL, texts BLOB NOT NULL, vectors BLOB, node BLOB,
+        PRIMARY KEY (project, start)) STRICT, WITHOUT ROWID;
+    CREATE TABLE label_answers (
+        project TEXT NOT NULL, row INTEGER NOT NULL, label TEXT, at REAL NOT NULL, changed INTEGER NOT NULL DEFAULT 0,
+        PRIMARY KEY (project, row)) STRICT, WITHOUT ROWID;
+    """,
 )
 
 

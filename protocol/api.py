@@ -154,6 +154,8 @@ class ConsensusRequest(Struct, frozen=True, forbid_unknown_fields=True):
     """Quote well rated memories of like questions to the agents, and keep the answer as one (quarantined until somebody rates it)."""
     combine: Literal["council", "memories"] = "council"
     """`memories` (embeddings only): the plain mean of the three fittest memories; with none, one agent at random answers."""
+    project: str | None = None
+    """Label the question with this labelling project instead of asking a panel; its learners vote."""
 
 
 class VoteInfo(Struct, frozen=True):

@@ -323,6 +323,35 @@ class ReceiptReply(Struct, frozen=True, array_like=True, tag=51):
     data: Annotated[bytes, Meta(max_length=1_048_576)]
 
 
+# ---- labelling ------------------------------------------------------------------------------------------------------
+
+
+class ReadRows(Struct, frozen=True, array_like=True, tag=70):
+    """Please embed these rows with this embedder."""
+
+    embedder: Name
+    texts: Annotated[list[Annotated[str, Meta(max_length=4_096)]], Meta(min_length=1, max_length=256)]
+
+
+class RowVectors(Struct, frozen=True, array_like=True, tag=71):
+    """The rows' embeddings: float16, little-endian, row after row."""
+
+    data: Annotated[bytes, Meta(max_length=1_048_576)]
+
+
+class JudgeRows(Struct, frozen=True, array_like=True, tag=72):
+    """Please label these new texts with a project that was started at your node."""
+
+    project: Name
+    texts: Annotated[list[Annotated[str, Meta(max_length=4_096)]], Meta(min_length=1, max_length=256)]
+
+
+class RowJudgements(Struct, frozen=True, array_like=True, tag=73):
+    """MessagePack of a list of `protocol.labelling.RowLabel`, one for each text."""
+
+    data: Annotated[bytes, Meta(max_length=1_048_576)]
+
+
 # ---- DHT (datagrams) ------------------------------------------------------------------------------------------------
 
 
@@ -388,6 +417,7 @@ LinkMessage: TypeAlias = (
     | BirthOffer | BirthReply | GenomeRequest | GenomeChunk | Birth | AnswerRated
     | CellStart | CellMessage | CellReport | CellControl
     | ReceiptRequest | ReceiptReply
+    | ReadRows | RowVectors | JudgeRows | RowJudgements
 )  # fmt: skip
 
 DatagramMessage: TypeAlias = Ping | Pong | FindNode | Contacts | FindValue | Values | Store | Stored | Refusal

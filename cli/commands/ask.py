@@ -31,6 +31,7 @@ def ask(
     quorum: Annotated[int | None, typer.Option("--quorum", min=1, max=64, help="Fewest votes that make an answer.")] = None,
     deadline: Annotated[float, typer.Option("--deadline", help="Seconds after which the votes that came must do.")] = DEADLINE_S,
     system: Annotated[str | None, typer.Option("--system", help="Instructions that every agent reads first.")] = None,
+    project: Annotated[str | None, typer.Option("--project", help="Label the text with this labelling project.")] = None,
     brain: Annotated[str | None, typer.Option("--brain", help="Ask only agents of this brain.")] = None,
 ) -> int | None:
     """Ask the swarm.
@@ -46,6 +47,7 @@ def ask(
         deadline_s=deadline,
         system=system,
         brain=brain,
+        project=project,
     )
     client = target.client()
     with _waiting():

@@ -15,7 +15,7 @@ from aiohttp import web
 from node.http import events, openai, openapi
 from node.http.access import Scope
 from node.http.errors import Handler, in_error_shape
-from node.http.handlers import control, council, dht, health, memory, node, runs, tokens
+from node.http.handlers import control, council, dht, health, label, memory, node, runs, tokens
 from node.http.routes import SERVICES, Call, Route, delete, get, patch, post, put, serve
 from node.http.services import Services
 from protocol.api import (
@@ -61,6 +61,18 @@ from protocol.api import (
     TokenInfo,
     TokenReply,
     TokenRequest,
+)
+from protocol.labelling import (
+    AnswerRequest,
+    ExamplesRequest,
+    ProjectInfo,
+    ProjectRequest,
+    Questions,
+    ReceiptInfo,
+    RowLabel,
+    RowLabels,
+    RowsRequest,
+    TextsRequest,
 )
 
 
@@ -113,6 +125,17 @@ ROUTES: tuple[Route, ...] = (
     get("/v1/runs/{id}/artifacts", runs.artifacts, "Files that a long job has made", gives=list[ArtifactInfo]),
     get("/v1/runs/{id}/artifacts/{name}", runs.artifact, "One of them", gives=str, media="application/octet-stream"),
     get("/v1/tasks", runs.tasks, "What can be run, and its parameters", gives=list[TaskInfo]),
+    post("/v1/labelling", label.start, "Begin or go on with a labelling project", takes=ProjectRequest, gives=ProjectInfo, timeout_s=120.0),
+    get("/v1/labelling", label.listing, "Labelling projects of this node", gives=list[ProjectInfo]),
+    get("/v1/labelling/{id}", label.one, "One labelling project", gives=ProjectInfo),
+    post("/v1/labelling/{id}/rows", label.rows, "Send rows of the pile", takes=RowsRequest, gives=ProjectInfo),
+    post("/v1/labelling/{id}/examples", label.examples, "Send labelled examples", takes=ExamplesRequest, gives=ProjectInfo),
+    post("/v1/labelling/{id}/complete", label.complete, "All rows are sent: read them", gives=ProjectInfo),
+    get("/v1/labelling/{id}/next", label.questions, "Rows that would teach", takes=label.NextQuery, gives=Questions, timeout_s=300.0),
+    post("/v1/labelling/{id}/answer", label.answer, "Label, skip or undo a row", takes=AnswerRequest, gives=ProjectInfo, timeout_s=300.0),
+    get("/v1/labelling/{id}/labels", label.labels, "Labels of rows", takes=label.RowsQuery, gives=RowLabels, timeout_s=300.0),
+    post("/v1/labelling/{id}/judge", label.judge, "Label new texts", takes=TextsRequest, gives=list[RowLabel], timeout_s=300.0),
+    post("/v1/labelling/{id}/receipt", label.receipt, "Merkle root over all rows", gives=ReceiptInfo, timeout_s=600.0),
     post("/v1/broadcast", control.broadcast, "Tell every node; arrives as a `message` event", takes=BroadcastRequest, gives=type(None)),
     get("/v1/events", events.stream, "What happens, as WebSocket or SSE", gives=Event, media="text/event-stream", timeout_s=None),
     post("/v1/stop", control.stop, "Stop the daemon", gives=StopReply, scope=Scope.ADMIN),

@@ -48,6 +48,17 @@ from protocol.api import (
     TokenReply,
     TokenRequest,
 )
+from protocol.labelling import (
+    AnswerRequest,
+    ExamplesRequest,
+    ProjectInfo,
+    ProjectRequest,
+    Questions,
+    ReceiptInfo,
+    RowLabel,
+    RowLabels,
+    RowsRequest,
+)
 
 RunOrder = Literal["running", "paused", "stopped"]
 AgentScope = Literal["node", "swarm"]
@@ -120,6 +131,22 @@ class EventService(Protocol):
     def subscribe(self) -> AbstractAsyncContextManager[asyncio.Queue[Event]]: ...
 
 
+class LabelService(Protocol):
+    """Labelling projects of this node; unknown ones raise `NotFound`."""
+
+    async def start(self, request: ProjectRequest, /) -> ProjectInfo: ...
+    async def projects(self) -> list[ProjectInfo]: ...
+    async def info(self, project: str, /) -> ProjectInfo: ...
+    async def add(self, project: str, request: RowsRequest, /) -> ProjectInfo: ...
+    async def add_examples(self, project: str, request: ExamplesRequest, /) -> ProjectInfo: ...
+    async def complete(self, project: str, /) -> ProjectInfo: ...
+    async def questions(self, project: str, count: int, /) -> Questions: ...
+    async def answer(self, project: str, request: AnswerRequest, /) -> ProjectInfo: ...
+    async def labels(self, project: str, start: int, /) -> RowLabels: ...
+    async def judge(self, project: str, texts: list[str], /) -> list[RowLabel]: ...
+    async def receipt(self, project: str, /) -> ReceiptInfo: ...
+
+
 class ControlService(Protocol):
     """The process itself."""
 
@@ -158,4 +185,5 @@ class Services:
     events: EventService
     control: ControlService
     memory: MemoryService
+    labelling: LabelService | None = None
     limits: Limits = field(default_factory=Limits)

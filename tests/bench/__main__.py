@@ -19,6 +19,7 @@ BENCHMARKS = {
     "council": "right answers, confidence, memory and overhead of the council beside its baselines",
     "life": "what agents learn from right and wrong alone, whether selection pays, what a thousand cost",
     "packing": "circle packing on the grid: best-known radii, choosers, distribution",
+    "label": "labelling with few answers beside the usual baselines; speed of reading and re-labelling",
     "dht": "gets and sets on 50 nodes beside stock kademlia",
 }
 

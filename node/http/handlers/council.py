@@ -16,6 +16,7 @@ from msgspec import Meta, Struct
 
 from node.council.request import DEFAULT_DEADLINE_S, MAX_DEADLINE_S
 from node.http.errors import TooBusy
+from node.http.handlers.label import by_project
 from node.http.routes import Call
 from protocol.api import ConsensusAnswer, ConsensusRequest, FeedbackReply, FeedbackRequest, QuestionSummary
 from protocol.identity import parse_id
@@ -53,6 +54,8 @@ class RecentQuery(Struct, frozen=True, forbid_unknown_fields=True):
 
 async def consensus(call: Call[ConsensusRequest]) -> ConsensusAnswer:
     """Abstaining is an answer too (200)."""
+    if call.body.project is not None:
+        return await by_project(call, call.body.project)
     return await ask(call, call.body)
 
 

@@ -57,6 +57,10 @@ TAGS = {
     66: "Values",
     67: "Store",
     68: "Stored",
+    70: "ReadRows",
+    71: "RowVectors",
+    72: "JudgeRows",
+    73: "RowJudgements",
 }
 """Append only. A number once used is never used for anything else."""
 

@@ -1,0 +1,235 @@
+"""`moot label`: label a pile of text with the machines you own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from cli.client import Client, in_path
+from cli.pile import Pile, fingerprint, open_pile, write
+from cli.render import table
+from cli.target import Target, console, with_target
+from protocol.errors import InvalidRequest, NotFound
+from protocol.labelling import (
+    MAX_ROWS_AT_ONCE,
+    MAX_TEXT,
+    AnswerRequest,
+    ExamplesRequest,
+    ProjectInfo,
+    ProjectRequest,
+    Questions,
+    ReceiptInfo,
+    RowLabel,
+    RowLabels,
+    RowsRequest,
+)
+
+app = typer.Typer(add_completion=False)
+
+VERBS = ("ls", "show", "stats", "resume", "export")
+PATIENCE_S = 300.0
+"""The first question waits until the learners have looked at the whole pile."""
+LOOK_S = 0.5
+BYTES_AT_ONCE = 500_000
+CONTINUED = 8
+"""Questions fetched at a time when answers come from a column."""
+
+
+@app.command()
+@with_target
+def label(
+    target: Target,
+    what: Annotated[str, typer.Argument(metavar="FILE|ls|show|stats|resume|export", help="A file, or what to do with a project.")],
+    id: Annotated[str, typer.Argument(metavar="[ID]", help="The project, after a verb.")] = "",  # noqa: A002 - the name users see
+    labels: Annotated[str, typer.Option("--labels", help="The labels, separated by commas; without it they are named on the way.")] = "",
+    text_column: Annotated[str | None, typer.Option("--text-column", help="The column to label; guessed where it is not given.")] = None,
+    examples: Annotated[Path | None, typer.Option("--examples", help="A file with rows labelled already (columns text and label).")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Where the labelled file goes; by default beside the input.")] = None,
+    budget: Annotated[int, typer.Option("--budget", min=0, max=100_000, help="At most so many questions.")] = 100,
+    oracle: Annotated[str | None, typer.Option("--oracle", help="Answer from this column instead of asking.")] = None,
+    local: Annotated[bool, typer.Option("--local", help="Keep the text on the daemon's machine.")] = False,
+) -> int | None:
+    """Label every row of a file, asking you about the rows that teach most.
+
+    The same file and labels again go on where they were. `moot label resume ID` asks on, `export ID` writes the file.
+    """
+    client = target.client()
+    if what in VERBS and not Path(what).is_file():
+        return _verb(target, client, what, id, text_column, out)
+    pile = open_pile(Path(what), text_column)
+    if oracle is not None and oracle not in pile.columns:
+        raise InvalidRequest(f"{pile.path} has no column '{oracle}': it has {', '.join(pile.columns)}.", param="oracle")
+    named = _split(labels)
+    target.say(
+        f"{pile.path}: {pile.kind}, labelling the column '{pile.column}' (--text-column chooses another of {', '.join(pile.columns)})"
+    )
+    info = client.post("/v1/labelling", ProjectInfo, _request(pile, named, budget, local), PATIENCE_S)
+    target.say(f"project {info.id}" + (", which goes on" if info.rows else ""))
+    if info.phase == "filling":
+        _send_examples(client, info, examples)
+        info = _send(client, info, pile)
+    _wait(client, info)
+    if oracle is not None:
+        _answer_from(client, info.id, pile, oracle)
+    elif budget:
+        from cli.label_screen import interview
+
+        interview(client, info.id)
+    return _export(target, client, info.id, pile, out)
+
+
+def _verb(target: Target, client: Client, verb: str, project: str, column: str | None, out: Path | None) -> int | None:
+    if verb == "ls":
+        target.show(client.get("/v1/labelling", list[ProjectInfo]), _render_list)
+        return None
+    if not project:
+        raise InvalidRequest(f"`moot label {verb}` needs the id of a project: `moot label ls` lists them.")
+    info = client.get(_path(project), ProjectInfo)
+    if verb in ("show", "stats"):
+        target.show(info, render_project)
+        return None
+    if verb == "resume":
+        from cli.label_screen import interview
+
+        _wait(client, info)
+        interview(client, project)
+    return _export(target, client, project, open_pile(Path(info.name), column), out)
+
+
+def _request(pile: Pile, labels: list[str], budget: int, local: bool) -> ProjectRequest:
+    return ProjectRequest(fingerprint(pile, labels), str(pile.path.resolve())[-200:], labels, budget, local)
+
+
+def _split(labels: str) -> list[str]:
+    """Raises `InvalidRequest` for an empty one."""
+    if not labels:
+        return []
+    named = [label.strip() for label in labels.split(",")]
+    if not all(named):
+        raise InvalidRequest("--labels has an empty label: write them as billing,shipping,technical.", param="labels")
+    return named
+
+
+def _send_examples(client: Client, info: ProjectInfo, path: Path | None) -> None:
+    if path is None or info.examples:
+        return
+    pile = open_pile(path)
+    if "label" not in pile.columns:
+        raise InvalidRequest(f"{path} has no column 'label': it has {', '.join(pile.columns)}.", param="examples")
+    rows = [(str(record[pile.column])[:MAX_TEXT], str(record["label"])) for record in pile.records()]
+    for start in range(0, len(rows), MAX_ROWS_AT_ONCE):
+        texts, labels = zip(*rows[start : start + MAX_ROWS_AT_ONCE], strict=True)
+        client.post(f"{_path(info.id)}/examples", ProjectInfo, ExamplesRequest(list(texts), list(labels)))
+
+
+def _send(client: Client, info: ProjectInfo, pile: Pile) -> ProjectInfo:
+    """Rows that the daemon does not have yet, as a stream."""
+    start, batch, size = info.rows, list[str](), 0
+    for number, text in enumerate(pile.texts()):
+        if number < info.rows:
+            continue
+        clipped = text[:MAX_TEXT].encode(errors="replace").decode()
+        batch.append(clipped)
+        size += len(clipped) * 4
+        if len(batch) == MAX_ROWS_AT_ONCE or size > BYTES_AT_ONCE:
+            client.post(f"{_path(info.id)}/rows", ProjectInfo, RowsRequest(start, batch))
+            start, batch, size = start + len(batch), [], 0
+    if batch:
+        client.post(f"{_path(info.id)}/rows", ProjectInfo, RowsRequest(start, batch))
+    return client.post(f"{_path(info.id)}/complete", ProjectInfo)
+
+
+def _wait(client: Client, info: ProjectInfo) -> None:
+    """Until every row is read, with a bar on stderr."""
+    import threading
+
+    pause = threading.Event()
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console(stderr=True), transient=True) as bar:
+        task = bar.add_task("reading", total=info.rows, rate="")
+        while info.phase in ("filling", "reading"):
+            info = client.get(_path(info.id), ProjectInfo)
+            speed = bar.tasks[0].speed
+            machines = sum(not helper.barred for helper in info.helpers)
+            bar.update(task, completed=info.read, rate=f"{speed:.0f} rows/s on {machines} machines" if speed else "")
+            pause.wait(LOOK_S if info.phase == "reading" else 0)
+
+
+def _answer_from(client: Client, project: str, pile: Pile, oracle: str) -> None:
+    """Answer every question from a column, until the budget is spent."""
+    while (asked := client.get(f"{_path(project)}/next?count={CONTINUED}", Questions)).questions:
+        wanted = {question.row for question in asked.questions}
+        gold = {number: str(record[oracle]) for number, record in enumerate(pile.records()) if number in wanted}
+        for row in sorted(wanted):
+            client.post(f"{_path(project)}/answer", ProjectInfo, AnswerRequest(row, gold[row].strip() or None), PATIENCE_S)
+
+
+def _export(target: Target, client: Client, project: str, pile: Pile, out: Path | None) -> int | None:
+    suffix = ".jsonl" if pile.kind == "jsonl" else pile.path.suffix if pile.kind == "csv" else ".csv"
+    place = out or pile.path.with_name(f"{pile.path.stem}_labelled{suffix}")
+    info = client.get(_path(project), ProjectInfo)
+    if fingerprint_rows(pile) != info.rows:
+        raise NotFound(f"{pile.path} has not the {info.rows} rows of project {project}: has the file changed?")
+    count = write(pile, place, _labels(client, project, info.rows))
+    receipt = client.post(f"{_path(project)}/receipt", ReceiptInfo, timeout_s=PATIENCE_S * 2)
+    target.say(f"{count} rows written to {place}; receipt {receipt.root}")
+    target.show(info, render_project)
+    return None
+
+
+def fingerprint_rows(pile: Pile) -> int:
+    """How many rows the file has."""
+    return sum(1 for _ in pile.records())
+
+
+def _labels(client: Client, project: str, rows: int) -> Iterator[RowLabel]:
+    start = 0
+    while start < rows:
+        page = client.get(f"{_path(project)}/labels?start={start}", RowLabels)
+        yield from page.rows
+        start = page.end
+
+
+def render_project(info: ProjectInfo) -> RenderableType:
+    """Everything about a project, a line each."""
+    rows: list[list[str | Any]] = [
+        ["project", info.id],
+        ["pile", info.name],
+        ["phase", f"{info.phase}: {info.hint}"],
+        ["rows", f"{info.rows}, {info.read} read by {len(info.helpers)} machines"],
+        ["labels", ", ".join(info.labels)],
+        [
+            "answers",
+            f"{info.corrections} of {info.budget}, {info.skipped} skipped, {info.changed} changed, {info.examples} examples",
+        ],
+    ]
+    if info.expected is not None:
+        rows.append(["expected accuracy", f"{info.expected:.1%} (mean confidence over the pile)"])
+    if (held := info.held_back) is not None:
+        text = f"{held.accuracy:.0%} ({held.low:.0%} to {held.high:.0%}) on the {held.corrections} answers, which are the hard rows"
+        rows.append(["held-back accuracy", text])
+    rows += [["learner", f"{name}  weight {weight:.2f}"] for name, weight in info.heads.items()]
+    rows += [
+        ["machine", f"{helper.node_id}  {helper.rows} rows{'  BARRED: it sent wrong work' * helper.barred}"] for helper in info.helpers
+    ]
+    return table(["", ""], rows)
+
+
+def _render_list(projects: list[ProjectInfo]) -> RenderableType:
+    rows = [[info.id, info.name, info.phase, str(info.rows), str(info.corrections)] for info in projects]
+    return table(["project", "pile", "phase", "rows", "answers"], rows, right={3, 4}, empty="No projects: `moot label FILE` starts one.")
+
+
+def _path(project: str) -> str:
+    return f"/v1/labelling/{in_path(project)}"

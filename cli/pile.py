@@ -1,0 +1,202 @@
+"""Piles of text as files: CSV, JSON Lines, Parquet (with pyarrow) or plain lines; read as a stream, written whole or not at all.
+
+The output keeps the input's columns and order and adds `label, confidence, agreement, abstained, votes`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal, TextIO
+
+from msgspec import structs
+
+from protocol.errors import InvalidRequest, NotAvailable, NotFound, UserError
+from protocol.labelling import RowLabel
+
+Kind = Literal["csv", "jsonl", "lines", "parquet"]
+KINDS: dict[str, Kind] = {".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
+LIKELY = ("text", "body", "message", "content", "comment", "question", "description", "subject")
+ADDED = ("label", "confidence", "agreement", "abstained", "votes")
+MAX_FIELD = 16 * 1024 * 1024
+"""Characters of one CSV field; the csv module's own limit is 128 KB."""
+GUESS_ROWS = 50
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Pile:
+    """One file, understood."""
+
+    path: Path
+    kind: Kind
+    column: str
+    columns: tuple[str, ...]
+    delimiter: str = ","
+
+    def records(self) -> Iterator[Record]:
+        """Every row with its columns, one at a time. Raises `InvalidRequest` with the line number for a row that does not fit."""
+        return _records(self.path, self.kind, self.delimiter)
+
+    def texts(self) -> Iterator[str]:
+        """The column to label."""
+        for number, record in enumerate(self.records(), 1):
+            if self.column not in record:
+                raise InvalidRequest(f"Row {number} of {self.path} has no '{self.column}': it has {', '.join(record)}.")
+            yield str(record[self.column] if record[self.column] is not None else "")
+
+
+def open_pile(path: Path, column: str | None = None) -> Pile:
+    """Find out what a file is. Raises `NotFound`, `NotAvailable` or `InvalidRequest`, each saying what to do."""
+    if not path.is_file():
+        raise NotFound(f"There is no file {path}.")
+    kind = KINDS.get(path.suffix.lower(), "lines")
+    if kind == "parquet" and find_spec("pyarrow") is None:
+        raise NotAvailable(f"{path} is Parquet, and pyarrow is not installed: `pip install pyarrow`, or convert the file to CSV.")
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else _delimiter(path) if kind == "csv" else ","
+    first = [record for _, record in zip(range(GUESS_ROWS), _records(path, kind, delimiter), strict=False)]
+    if not first:
+        raise InvalidRequest(f"{path} has no rows: give a file with text in it.")
+    columns = tuple(dict.fromkeys(name for record in first for name in record))
+    if column is not None and column not in columns:
+        raise InvalidRequest(f"{path} has no column '{column}': it has {', '.join(columns)}.", param="text-column")
+    return Pile(path, kind, column or _guess(first, columns), columns, delimiter)
+
+
+def fingerprint(pile: Pile, labels: Iterable[str]) -> str:
+    """What tells this project from others: the file's content, its column and the labels given."""
+    digest = hashlib.sha256()
+    with pile.path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    digest.update(json.dumps([pile.column, list(labels)]).encode())
+    return digest.hexdigest()
+
+
+def write(pile: Pile, out: Path, labels: Iterator[RowLabel]) -> int:
+    """The input with labels added, put in place at once when all of it is written; returns the rows.
+
+    Raises `UserError` when the disk is full: what stood there before is untouched.
+    """
+    part = out.with_name(f".{out.name}.part")
+    taken = {name: f"{name}_moot" if name in pile.columns else name for name in ADDED}
+    try:
+        with part.open("w", encoding="utf-8", newline="") as stream:
+            count = _write_rows(pile, stream, labels, taken)
+            stream.flush()
+            os.fsync(stream.fileno())
+        part.replace(out)
+    except OSError as error:
+        raise UserError(f"{out} cannot be written ({error.strerror}): free some space or choose another place with --out.") from error
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+    return count
+
+
+def _write_rows(pile: Pile, stream: TextIO, labels: Iterator[RowLabel], names: dict[str, str]) -> int:
+    merged = (record | _added(label, names) for record, label in zip(pile.records(), labels, strict=True))
+    count = 0
+    if pile.kind == "jsonl":
+        for record in merged:
+            stream.write(json.dumps(record, ensure_ascii=False) + "\n")
+            count += 1
+        return count
+    writer = csv.DictWriter(stream, [*pile.columns, *names.values()], delimiter=pile.delimiter)
+    writer.writeheader()
+    for record in merged:
+        writer.writerow(record)
+        count += 1
+    return count
+
+
+def _added(label: RowLabel, names: dict[str, str]) -> Record:
+    return {names[name]: value for name, value in structs.asdict(label).items()}
+
+
+def _records(path: Path, kind: Kind, delimiter: str) -> Iterator[Record]:
+    if kind == "parquet":
+        yield from _parquet(path)
+        return
+    with path.open(encoding=_encoding(path), newline="" if kind == "csv" else None) as stream:
+        try:
+            if kind == "csv":
+                yield from _csv(path, stream, delimiter)
+            elif kind == "jsonl":
+                yield from _jsonl(path, stream)
+            else:
+                yield from ({"text": line.rstrip("\n")} for line in stream if line.strip())
+        except UnicodeDecodeError as error:
+            raise InvalidRequest(
+                f"{path} is not text in UTF-8 (byte {error.start} of a block): convert it with `iconv -t utf-8`."
+            ) from error
+
+
+def _csv(path: Path, stream: TextIO, delimiter: str) -> Iterator[Record]:
+    csv.field_size_limit(MAX_FIELD)
+    reader = csv.reader(stream, delimiter=delimiter)
+    try:
+        columns = next(reader, [])
+        if len(set(columns)) != len(columns):
+            raise InvalidRequest(f"{path} names a column twice in its first line: give each column its own name.")
+        for row in reader:
+            if not row:
+                continue
+            if len(row) != len(columns):
+                raise InvalidRequest(
+                    f"Line {reader.line_num} of {path} has {len(row)} fields, the first line {len(columns)}: "
+                    "put quotes round fields that hold the separator."
+                )
+            yield dict(zip(columns, row, strict=True))
+    except csv.Error as error:
+        raise InvalidRequest(f"Line {reader.line_num} of {path} is not CSV ({error}): correct it.") from error
+
+
+def _jsonl(path: Path, stream: TextIO) -> Iterator[Record]:
+    for number, line in enumerate(stream, 1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise InvalidRequest(f"Line {number} of {path} is not JSON: correct or remove it.") from error
+        if not isinstance(record, dict):
+            raise InvalidRequest(f'Line {number} of {path} is not a JSON object: write {{"text": ...}}.')
+        yield record
+
+
+def _parquet(path: Path) -> Iterator[Record]:
+    import pyarrow.parquet
+
+    for batch in pyarrow.parquet.ParquetFile(path).iter_batches(batch_size=1_024):
+        yield from batch.to_pylist()
+
+
+def _encoding(path: Path) -> str:
+    """UTF-8, or what the byte order mark says."""
+    with path.open("rb") as stream:
+        start = stream.read(4)
+    if start.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "utf-16"
+    return "utf-8-sig"
+
+
+def _delimiter(path: Path) -> str:
+    with path.open(encoding=_encoding(path), errors="replace") as stream:
+        head = stream.readline(65_536)
+    return max(",;\t", key=head.count)
+
+
+def _guess(records: list[Record], columns: tuple[str, ...]) -> str:
+    """A column with a likely name, else the one with the longest texts."""
+    lowered = {name.lower(): name for name in columns}
+    named = next((lowered[name] for name in LIKELY if name in lowered), None)
+    return named or max(columns, key=lambda name: sum(len(str(record.get(name) or "")) for record in records))

@@ -1,0 +1,124 @@
+"""Labelling projects: rows in, questions out, answers in, labels out."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct
+
+from node.http.routes import Call
+from node.http.services import LabelService
+from protocol.api import Basis, ConsensusAnswer, ConsensusRequest, VoteInfo
+from protocol.errors import InvalidRequest, NotAvailable
+from protocol.labelling import (
+    MAX_TEXT,
+    AnswerRequest,
+    ExamplesRequest,
+    ProjectInfo,
+    ProjectRequest,
+    Questions,
+    ReceiptInfo,
+    RowLabel,
+    RowLabels,
+    RowsRequest,
+    TextsRequest,
+)
+
+
+class NextQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """`?count=1`: how many questions."""
+
+    count: Annotated[int, Meta(ge=1, le=64)] = 1
+
+
+class RowsQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """`?start=0`: from which row on."""
+
+    start: Annotated[int, Meta(ge=0)] = 0
+
+
+async def start(call: Call[ProjectRequest]) -> ProjectInfo:
+    return await _desk(call).start(call.body)
+
+
+async def listing(call: Call[None]) -> list[ProjectInfo]:
+    return await _desk(call).projects()
+
+
+async def one(call: Call[None]) -> ProjectInfo:
+    return await _desk(call).info(call.path("id"))
+
+
+async def rows(call: Call[RowsRequest]) -> ProjectInfo:
+    return await _desk(call).add(call.path("id"), call.body)
+
+
+async def examples(call: Call[ExamplesRequest]) -> ProjectInfo:
+    return await _desk(call).add_examples(call.path("id"), call.body)
+
+
+async def complete(call: Call[None]) -> ProjectInfo:
+    return await _desk(call).complete(call.path("id"))
+
+
+async def questions(call: Call[NextQuery]) -> Questions:
+    return await _desk(call).questions(call.path("id"), call.body.count)
+
+
+async def answer(call: Call[AnswerRequest]) -> ProjectInfo:
+    return await _desk(call).answer(call.path("id"), call.body)
+
+
+async def labels(call: Call[RowsQuery]) -> RowLabels:
+    return await _desk(call).labels(call.path("id"), call.body.start)
+
+
+async def judge(call: Call[TextsRequest]) -> list[RowLabel]:
+    return await _desk(call).judge(call.path("id"), call.body.texts)
+
+
+async def receipt(call: Call[None]) -> ReceiptInfo:
+    return await _desk(call).receipt(call.path("id"))
+
+
+async def by_project(call: Call[ConsensusRequest], project: str) -> ConsensusAnswer:
+    """A question put to a labelling project: its learners are the panel. (No council receipt: the project has its own.)"""
+    text = call.body.question
+    if not text or len(text) > MAX_TEXT or call.body.choices is not None:
+        raise InvalidRequest(f"With 'project', send a 'question' of at most {MAX_TEXT} characters and no 'choices'.", param="question")
+    runtime = call.services.runtime
+    began = runtime.monotonic()
+    (row,) = await _desk(call).judge(project, [text])
+    elapsed = (runtime.monotonic() - began) * 1_000
+    votes = [
+        VoteInfo(name, "", "label", choice, None, 1.0, 0.0)
+        for name, _, choice in (vote.partition("=") for vote in row.votes.split("; "))
+        if name
+    ]
+    return ConsensusAnswer(
+        id=project,
+        status="abstained" if row.abstained else "answered",
+        reason="LOW_CONFIDENCE" if row.abstained else None,
+        detail=f"The project is unsure: {row.abstained}." if row.abstained else "",
+        kind="choice",
+        question=text,
+        answer=row.label or None,
+        confidence=row.confidence,
+        basis=Basis("temperature", 0, None, 0, 0, "temperature on the project's corrections held back"),
+        agreement=row.agreement,
+        degraded=False,
+        votes=votes,
+        dissent=[vote for vote in votes if row.label and vote.answer != row.label],
+        missing=[],
+        memories=[],
+        panel=len(votes),
+        quorum=1,
+        elapsed_ms=round(elapsed, 3),
+        brain_ms=round(elapsed, 3),
+    )
+
+
+def _desk(call: Call[Any]) -> LabelService:
+    if call.services.labelling is None:
+        raise NotAvailable("This node does not label.")
+    return call.services.labelling

@@ -1,0 +1,18 @@
+"""A pile of text in, labels out, corrections in between. Start reading at `desk.py`.
+
+    views.py      texts and their embeddings -> the vectors that learners look at (MiniLM, n-grams, both)
+    heads.py      the learners: logistic heads on a view, label spreading over the graph of the whole pile
+    graph.py      the nearest-neighbour graph of a view, and spreading over it
+    panel.py      heads vote log-probabilities; pooled, weighted and calibrated on corrections held back; "none of these"
+    teacher.py    which rows to ask the user about: coverage first, then margin, density and diversity
+    bench.py      one project's learners in memory: what to ask, what was learnt, how rows are labelled
+    vectors.py    embeddings as bytes, checked
+    book.py       projects, rows, vectors and corrections in SQLite (the owner of all durable state)
+    crew.py       spreads batches of rows over the nodes of the swarm, checks what comes back, survives nodes that vanish
+    desk.py       the projects of this node: rows in, questions out, answers in, labels out; what the HTTP handlers call
+    lending.py    learnt projects answer new texts from any node
+    assemble.py   how a node's parts make a desk
+
+What is a first form here: other nodes share the reading (embedding) of rows, which is nearly all of the time; the heads vote where
+the project was started, and a correction is told to that node. Gemma and remote brains do not vote yet.
+"""

@@ -1,0 +1,188 @@
+"""One project's learners at work: what is known in memory of a pile that has been read. Blocking; one thread at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from node.label.book import Batch
+from node.label.panel import Panel, Verdict
+from node.label.teacher import BATCH, COVERAGE, choose, cover
+from node.label.vectors import unpack
+from node.label.views import Matrix
+from protocol.labelling import HeldBack, QuestionRow, RowLabel
+
+SURE = 0.5
+"""Below this confidence a row is left unlabelled."""
+STRANGE = 0.995
+"""A row farther from the pile than this share of the pile's own rows is "none of these"."""
+SETTLED = 0.002
+"""When the last answers moved fewer rows than this share, more would change little."""
+FEWEST = 3
+"""Answers and examples before anything is labelled."""
+
+
+class Bench:
+    """`take` batches, `open`, then ask, learn and judge."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self._texts: list[str] = []
+        self._vectors: list[Matrix] = []
+        self.rows: list[int] = []
+        """The number of each row in the pool."""
+        self.place: dict[int, int] = {}
+        """Where a row stands in the pool."""
+        self.answers: dict[int, str | None] = {}
+        self._panel: Panel | None = None
+        self._verdict: Verdict | None = None
+        self._cover: list[int] = []
+        self._ask: list[int] = []
+        self._best: np.ndarray | None = None
+        self._moved: list[float] = []
+        self._limit = 1.0
+
+    def take(self, batch: Batch, step: int) -> None:
+        """Rows of a batch that belong to the sample: every `step`-th, and all examples."""
+        assert batch.vectors is not None
+        vectors = unpack(batch.vectors, len(batch.texts))
+        for at, text in enumerate(batch.texts):
+            row = batch.start + at
+            if row < 0 or row % step == 0:
+                self.place[row] = len(self.rows)
+                self.rows.append(row)
+                self._texts.append(text)
+                self._vectors.append(vectors[at])
+
+    def open(self, labels: Sequence[str]) -> None:
+        """Look at the pile, then learn what is known."""
+        self._panel = Panel(self._texts, np.array(self._vectors, np.float32))
+        self._vectors.clear()
+        self._cover = cover(self._panel.views.joint, max(COVERAGE, 2 * len(labels)), self._seed)
+        self.learn(labels)
+        self.measure(labels)
+
+    @property
+    def panel(self) -> Panel:
+        assert self._panel is not None
+        return self._panel
+
+    @property
+    def due(self) -> bool:
+        """Whether `measure` would do something."""
+        known = [row for row, label in self.answers.items() if label is not None and row in self.place]
+        return self._verdict is not None and self.panel.due(len(known))
+
+    def learn(self, labels: Sequence[str]) -> None:
+        """Teach all answers and judge the pool again."""
+        rows, targets = self._known(labels)
+        if len(rows) < FEWEST or len(set(targets.tolist())) < 2:
+            self._verdict = None
+            return
+        self.panel.learn(rows, targets, len(labels))
+        self._judge_pool()
+        best = self._current().shares.argmax(1)
+        if self._best is not None:
+            self._moved = [*self._moved[-9:], float((best != self._best).mean())]
+        self._best = best
+
+    def measure(self, labels: Sequence[str]) -> None:
+        """Weights, calibration and the estimate from corrections held back, when due."""
+        rows, targets = self._known(labels)
+        if self._verdict is not None and self.panel.measure(rows, targets, len(labels)):
+            self._judge_pool()
+
+    def questions(self, count: int, labels: Sequence[str]) -> list[QuestionRow]:
+        """The next rows to ask about: coverage first, then what teaches most."""
+        known = {self.place[row] for row in self.answers if row in self.place}
+        self._ask = [place for place in self._ask if place not in known]
+        if len(self._ask) < count:
+            cover_left = [place for place in self._cover if place not in known and self.rows[place] >= 0]
+            self._ask = cover_left[:count] if cover_left or self._verdict is None else self._choose(known, count)
+        return [self._question(place, labels) for place in self._ask[:count]]
+
+    def judge_batch(self, batch: Batch, labels: Sequence[str]) -> list[RowLabel]:
+        """Every row of a batch, the user's own answers as they are."""
+        assert batch.vectors is not None
+        rows = range(batch.start, batch.start + len(batch.texts))
+        if all(row in self.place for row in rows) and self._verdict is not None:
+            verdict: Verdict | None = _take(self._verdict, np.array([self.place[row] for row in rows]))
+        else:
+            verdict = self.panel.judge(batch.texts, unpack(batch.vectors, len(batch.texts))) if self._verdict is not None else None
+        judged = self._labels(verdict, labels, len(batch.texts))
+        return [_answered(found, self.answers.get(row)) for row, found in zip(rows, judged, strict=True)]
+
+    def judge(self, texts: Sequence[str], vectors: Matrix, labels: Sequence[str]) -> list[RowLabel]:
+        """New rows."""
+        verdict = self.panel.judge(texts, vectors) if self._verdict is not None else None
+        return self._labels(verdict, labels, len(texts))
+
+    def heads(self) -> dict[str, float]:
+        return {name: round(float(weight), 3) for name, weight in zip(self.panel.names, self.panel.weights, strict=True)}
+
+    def expected(self) -> float | None:
+        """Mean confidence over the pool; None while calibration is not measured, when it would flatter."""
+        return None if self._verdict is None or self.panel.estimate is None else round(float(self._verdict.shares.max(1).mean()), 4)
+
+    def held_back(self) -> HeldBack | None:
+        found = self.panel.estimate
+        return None if found is None else HeldBack(found.accuracy, found.low, found.high, found.corrections)
+
+    def advice(self, corrections: int, budget: int) -> tuple[bool, str]:
+        """Whether to stop, and one sentence."""
+        if corrections >= budget:
+            return True, f"The budget of {budget} answers is spent."
+        if corrections >= COVERAGE and len(self._moved) == 10 and max(self._moved) < SETTLED:
+            return True, "The last ten answers changed almost no row: you may stop."
+        return False, f"{budget - corrections} answers are left in the budget."
+
+    # ---- inside ---------------------------------------------------------------------------------------------------
+
+    def _known(self, labels: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        index = {label: number for number, label in enumerate(labels)}
+        known = [(self.place[row], index[label]) for row, label in self.answers.items() if label in index and row in self.place]
+        found = np.array(known, np.int64).reshape(-1, 2)
+        return found[:, 0], found[:, 1]
+
+    def _judge_pool(self) -> None:
+        self._verdict = self.panel.judge_pile()
+        self._limit = float(np.quantile(self._verdict.strangeness, STRANGE))
+
+    def _current(self) -> Verdict:
+        assert self._verdict is not None
+        return self._verdict
+
+    def _choose(self, known: set[int], count: int) -> list[int]:
+        never = known | {place for place, row in enumerate(self.rows) if row < 0}
+        at = np.array(sorted(never), np.int64)
+        return choose(self.panel.views.joint, self._current().shares, self.panel.graph.density, at, max(count, BATCH))
+
+    def _question(self, place: int, labels: Sequence[str]) -> QuestionRow:
+        if self._verdict is None:
+            return QuestionRow(self.rows[place], self._texts[place], None, None)
+        share = self._verdict.shares[place]
+        return QuestionRow(self.rows[place], self._texts[place], labels[int(share.argmax())], round(float(share.max()), 4))
+
+    def _labels(self, verdict: Verdict | None, labels: Sequence[str], count: int) -> list[RowLabel]:
+        if verdict is None:
+            return [RowLabel("", 0.0, 0.0, "unsure", "")] * count
+        best, sure = verdict.shares.argmax(1), verdict.shares.max(1)
+        choices = np.array([vote.argmax(1) for vote in verdict.votes])
+        agreement = (self.panel.weights[:, None] * (choices == best)).sum(0)
+        out = []
+        for row in range(count):
+            why = "none of these" if verdict.strangeness[row] > self._limit else "unsure" if sure[row] < SURE else ""
+            votes = "; ".join(f"{name}={labels[int(choice)]}" for name, choice in zip(self.panel.names, choices[:, row], strict=True))
+            label = "" if why else labels[int(best[row])]
+            out.append(RowLabel(label, round(float(sure[row]), 4), round(float(agreement[row]), 4), why, votes))
+        return out
+
+
+def _take(verdict: Verdict, at: np.ndarray) -> Verdict:
+    return Verdict(verdict.shares[at], tuple(vote[at] for vote in verdict.votes), verdict.strangeness[at])
+
+
+def _answered(found: RowLabel, label: str | None) -> RowLabel:
+    """The user's word stands."""
+    return found if label is None else RowLabel(label, 1.0, found.agreement, "", found.votes)

@@ -1,0 +1,71 @@
+"""The nearest-neighbour graph of a pile, and labels spreading over it (Zhou et al. 2004, "Learning with local and global consistency")."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from node.label.views import Matrix
+
+NEIGHBOURS = 12
+SHARPNESS = 8
+"""An edge weighs similarity to this power: near duplicates count, strangers do not."""
+ALPHA = 0.9
+"""How much of a row's label comes from its neighbours rather than from itself."""
+BLOCK = 512
+"""Rows compared with all others at once: bounds the memory."""
+
+
+class Graph:
+    """Symmetric, normalised by degree. Needs scipy, which comes with the extra `[embed]`."""
+
+    def __init__(self, rows: Matrix) -> None:
+        from scipy import sparse
+
+        self._rows = rows
+        count = len(rows)
+        near, likeness = self.nearest(rows, exclude_self=True)
+        starts = np.repeat(np.arange(count), near.shape[1])
+        one_way = sparse.csr_matrix((_weight(likeness).ravel(), (starts, near.ravel())), (count, count))
+        edges = one_way.maximum(one_way.T)
+        self.density: Matrix = np.asarray(edges.sum(1), np.float32).ravel() + 1e-6
+        """How much company each row has, shape (rows,)."""
+        scale = sparse.diags(1 / np.sqrt(self.density))
+        self._flow: Any = (scale @ edges @ scale).tocsr().astype(np.float32)
+
+    def spread(self, seeds: Matrix, start: Matrix | None, rounds: int) -> Matrix:
+        """Scores per row and label from `seeds` (rows, labels), zero where unknown; `start` is a former result to go on from."""
+        scores = seeds.copy() if start is None else start
+        for _ in range(rounds):
+            scores = ALPHA * (self._flow @ scores) + (1 - ALPHA) * seeds
+        return scores
+
+    def level(self, scores: Matrix) -> Matrix:
+        """Scores without the advantage of rows in crowded places."""
+        return np.asarray(scores / np.sqrt(self.density)[:, None], np.float32)
+
+    def lend(self, shares: Matrix, rows: Matrix) -> Matrix:
+        """What new rows inherit from their neighbours in the pile: shape (len(rows), labels)."""
+        near, likeness = self.nearest(rows)
+        weight = _weight(likeness) + 1e-9
+        return np.asarray((weight[:, :, None] * shares[near]).sum(1) / weight.sum(1)[:, None], np.float32)
+
+    def nearest(self, rows: Matrix, *, exclude_self: bool = False) -> tuple[NDArray[np.int64], Matrix]:
+        """Indices and cosines of the nearest rows of the pile, shape (len(rows), NEIGHBOURS)."""
+        count = min(NEIGHBOURS, len(self._rows) - exclude_self)
+        near = np.empty((len(rows), count), np.int64)
+        likeness = np.empty((len(rows), count), np.float32)
+        for start in range(0, len(rows), BLOCK):
+            block = rows[start : start + BLOCK] @ self._rows.T
+            if exclude_self:
+                block[np.arange(len(block)), np.arange(start, start + len(block))] = -2
+            found = np.argpartition(-block, min(count, block.shape[1] - 1), axis=1)[:, :count]
+            near[start : start + BLOCK] = found
+            likeness[start : start + BLOCK] = np.take_along_axis(block, found, 1)
+        return near, likeness
+
+
+def _weight(likeness: Matrix) -> Matrix:
+    return np.asarray(np.maximum(likeness, 0) ** SHARPNESS, np.float32)

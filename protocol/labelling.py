@@ -1,0 +1,166 @@
+"""The JSON shapes of `/v1/labelling`, shared by server and command line, and the receipt over all rows of a project.
+
+The receipt is a Merkle tree hash as in RFC 9162, section 2.1.1: a leaf is one row's number, the hash of its text, its label and how
+sure it was. Whoever holds the output can recompute the root; it proves that nothing was changed since, not that a label is right.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+MAX_ROWS_AT_ONCE = 256
+MAX_TEXT = 4_096
+"""Characters of a row that are looked at; the command sends no more."""
+MAX_LABELS = 1_000
+MAX_LABEL = 200
+
+Label = Annotated[str, Meta(min_length=1, max_length=MAX_LABEL)]
+Text = Annotated[str, Meta(max_length=MAX_TEXT)]
+Texts = Annotated[list[Text], Meta(min_length=1, max_length=MAX_ROWS_AT_ONCE)]
+
+
+class ProjectRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """Begin a project; the same `source` again is the same project, which goes on."""
+
+    source: Annotated[str, Meta(min_length=1, max_length=128)]
+    """What tells this pile from others: the command sends a hash of file, column and labels."""
+    name: Annotated[str, Meta(max_length=200)] = ""
+    labels: Annotated[list[Label], Meta(max_length=MAX_LABELS)] = []
+    budget: Annotated[int, Meta(ge=0, le=100_000)] = 100
+    local: bool = False
+    """Keep the text on this machine."""
+
+
+class RowsRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """Rows of the pile from number `start` on; rows that are here already are passed over."""
+
+    start: Annotated[int, Meta(ge=0)]
+    texts: Texts
+
+
+class ExamplesRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """Texts whose labels are known beforehand."""
+
+    texts: Texts
+    labels: Annotated[list[Label], Meta(min_length=1, max_length=MAX_ROWS_AT_ONCE)]
+
+
+class HelperInfo(Struct, frozen=True):
+    node_id: str
+    rows: int
+    barred: bool = False
+    """What it sent did not hold when it was checked."""
+
+
+class HeldBack(Struct, frozen=True):
+    """Accuracy on corrections that the learners had not seen, weighted by the rows each stands for; 95% interval."""
+
+    accuracy: float
+    low: float
+    high: float
+    corrections: int
+
+
+class ProjectInfo(Struct, frozen=True):
+    id: str
+    name: str
+    phase: str
+    """`filling` until all rows are sent, `reading`, then `asking`, and `enough` when more answers would change little."""
+    labels: list[str]
+    rows: int
+    read: int
+    examples: int
+    corrections: int
+    skipped: int
+    changed: int
+    """Answers that replaced an earlier, different one."""
+    budget: int
+    local: bool
+    helpers: list[HelperInfo]
+    heads: dict[str, float]
+    """Weight of each learner."""
+    expected: float | None
+    """Mean calibrated confidence over the pile."""
+    held_back: HeldBack | None
+    hint: str
+    """One sentence for people."""
+
+
+class QuestionRow(Struct, frozen=True):
+    """A row that would teach."""
+
+    row: int
+    text: str
+    guess: str | None
+    confidence: float | None
+
+
+class Questions(Struct, frozen=True):
+    questions: list[QuestionRow]
+    info: ProjectInfo
+
+
+class AnswerRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """A label (a new one is added), or null to skip the row; `undo` takes the row's answer back."""
+
+    row: int
+    label: Label | None = None
+    undo: bool = False
+
+
+class RowLabel(Struct, frozen=True):
+    """What the project says of one row."""
+
+    label: str
+    """Empty when it abstains."""
+    confidence: float
+    agreement: float
+    """Weight of the learners that vote for the label."""
+    abstained: str
+    """Empty, `unsure` or `none of these`."""
+    votes: str
+    """Each learner's choice, `name=label` separated by `; `."""
+
+
+class RowLabels(Struct, frozen=True):
+    """Rows from `start` on; `end` is where to ask next."""
+
+    start: int
+    end: int
+    rows: list[RowLabel]
+
+
+class TextsRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """New texts for a project that has learnt."""
+
+    texts: Texts
+
+
+class ReceiptInfo(Struct, frozen=True):
+    """The Merkle root over all rows as they are labelled now."""
+
+    project: str
+    rows: int
+    root: str
+
+
+def row_leaf(row: int, text: str, label: RowLabel) -> bytes:
+    """One row's leaf hash."""
+    body = msgspec.msgpack.encode((row, hashlib.sha256(text.encode()).digest(), label.label, round(label.confidence, 4), label.abstained))
+    return hashlib.sha256(b"\x00" + body).digest()
+
+
+def merkle_root(leaves: Sequence[bytes]) -> bytes:
+    """RFC 9162: the tree splits at the largest power of two below its size; an odd node at the end rises as it is."""
+    if not leaves:
+        return hashlib.sha256(b"").digest()
+    level = list(leaves)
+    while len(level) > 1:
+        paired = [hashlib.sha256(b"\x01" + left + right).digest() for left, right in zip(level[::2], level[1::2], strict=False)]
+        level = paired + ([level[-1]] if len(level) % 2 else [])
+    return level[0]

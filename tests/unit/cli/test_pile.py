@@ -1,0 +1,106 @@
+"""Files as people have them: what is wrong is said with its place and remedy, and an output is written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cli import pile as piles
+from cli.pile import open_pile, write
+from protocol.errors import InvalidRequest, NotAvailable, NotFound, UserError
+from protocol.labelling import RowLabel
+
+LABEL = RowLabel("billing", 0.9, 1.0, "", "a=billing")
+
+
+def made(tmp_path: Path, content: str | bytes, name: str = "in.csv") -> Path:
+    path = tmp_path / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def labels(count: int) -> Iterator[RowLabel]:
+    return iter([LABEL] * count)
+
+
+def test_a_missing_file_and_a_missing_column_name_what_there_is(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match=r"nothing\.csv"):
+        open_pile(tmp_path / "nothing.csv")
+    with pytest.raises(InvalidRequest, match="no column 'body': it has id, text"):
+        open_pile(made(tmp_path, "id,text\n1,hello\n"), "body")
+
+
+@pytest.mark.parametrize("content", ["", "\n\n", "id,text\n"])
+def test_an_empty_file_is_said_to_be_empty(tmp_path: Path, content: str) -> None:
+    with pytest.raises(InvalidRequest, match="no rows"):
+        open_pile(made(tmp_path, content))
+
+
+def test_a_ragged_row_is_named_by_its_line(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest, match=r"Line 3 of .* has 3 fields, the first line 2"):
+        list(open_pile(made(tmp_path, "id,text\n1,a\n2,b,c\n")).records())
+
+
+def test_broken_utf8_says_how_to_convert_it(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest, match="iconv"):
+        list(open_pile(made(tmp_path, b"text\ncaf\xe9\n")).texts())
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_byte_order_mark_is_understood(tmp_path: Path, encoding: str) -> None:
+    assert list(open_pile(made(tmp_path, "text\ncafé\n".encode(encoding))).texts()) == ["café"]
+
+
+def test_a_row_of_a_megabyte_is_read(tmp_path: Path) -> None:
+    (text,) = open_pile(made(tmp_path, f"text\n{'x' * 1_000_000}\n")).texts()
+    assert len(text) == 1_000_000
+
+
+def test_broken_json_lines_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest, match="Line 2"):
+        list(open_pile(made(tmp_path, '{"text": "a"}\n{"text":\n', "in.jsonl")).records())
+
+
+def test_parquet_without_pyarrow_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(piles, "find_spec", lambda name: None)
+    with pytest.raises(NotAvailable, match="pip install pyarrow"):
+        open_pile(made(tmp_path, b"PAR1", "in.parquet"))
+
+
+def test_the_likely_column_is_guessed(tmp_path: Path) -> None:
+    assert open_pile(made(tmp_path, "subject;Body;id\na;hello;1\n")).column == "Body"
+    assert open_pile(made(tmp_path, "a,b\nx,much longer\n", "b.csv")).column == "b"
+
+
+def test_the_output_keeps_columns_and_order_and_does_not_overwrite_a_label(tmp_path: Path) -> None:
+    source = open_pile(made(tmp_path, 'id,text,label\n2,"a, b",old\n1,c,older\n'))
+    out = tmp_path / "out.csv"
+    assert write(source, out, labels(2)) == 2
+    assert out.read_text().splitlines()[:2] == [
+        "id,text,label,label_moot,confidence,agreement,abstained,votes",
+        '2,"a, b",old,billing,0.9,1.0,,a=billing',
+    ]
+
+
+def test_json_lines_stay_json_lines(tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    write(open_pile(made(tmp_path, '{"text": "é", "deep": [1]}\n', "in.jsonl")), out, labels(1))
+    assert json.loads(out.read_text())["deep"] == [1]
+    assert json.loads(out.read_text())["label"] == "billing"
+
+
+def test_a_full_disk_leaves_the_old_output_and_no_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, out = open_pile(made(tmp_path, "text\na\n")), tmp_path / "out.csv"
+    out.write_text("before")
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(UserError, match="No space left"):
+        write(source, out, labels(1))
+    assert out.read_text() == "before"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.csv", "out.csv"]

@@ -1,0 +1,55 @@
+"""The keys of the labelling screen mean what the screen says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, cast
+
+from cli.client import Client
+from cli.label_screen import interview
+from protocol.labelling import AnswerRequest, ProjectInfo, QuestionRow, Questions
+
+LABELS = ["billing", "shipping"]
+
+
+class FakeClient:
+    """Three rows to ask about; remembers what was answered."""
+
+    def __init__(self, labels: list[str]) -> None:
+        self.sent: list[AnswerRequest] = []
+        self._info = ProjectInfo(
+            "p", "pile", "asking", labels, 3, 3, 0, 0, 0, 0, 9, False, [], {}, None, None, "Nothing is left to ask."
+        )  # fmt: skip
+
+    def get(self, path: str, shape: type[Any]) -> Questions:
+        known = {answer.row for answer in self.sent if not answer.undo}
+        left = [QuestionRow(row, f"text {row}", "shipping", 0.6) for row in range(3) if row not in known]
+        return Questions(left[:1], self._info)
+
+    def post(self, path: str, shape: type[Any], body: AnswerRequest, timeout_s: float) -> ProjectInfo:
+        self.sent.append(body)
+        return self._info
+
+
+def answers(keys: str, labels: list[str] = LABELS) -> list[AnswerRequest]:
+    client = FakeClient(labels)
+    typed: Iterator[str] = iter(keys)
+    interview(cast(Client, client), "p", lambda: next(typed, ""), lambda prompt: "weather")
+    return client.sent
+
+
+def test_a_number_picks_a_label_and_enter_the_guess() -> None:
+    assert answers("1\n") == [AnswerRequest(0, "billing"), AnswerRequest(1, "shipping")]
+
+
+def test_new_label_skip_and_undo() -> None:
+    assert answers("nsu") == [AnswerRequest(0, "weather"), AnswerRequest(1), AnswerRequest(1, undo=True)]
+
+
+def test_q_pauses_and_keys_without_meaning_are_passed_over() -> None:
+    assert answers("9xu1q2") == [AnswerRequest(0, "billing")]
+
+
+def test_with_ten_labels_a_number_ends_with_enter() -> None:
+    many = [f"label {number}" for number in range(1, 13)]
+    assert answers("12\n", many) == [AnswerRequest(0, "label 12")]
