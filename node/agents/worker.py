@@ -18,7 +18,7 @@ import structlog
 
 from node.brains.base import Brain
 from node.runtime import Runtime
-from protocol.errors import LocalError, NotAvailable, UserError
+from protocol.errors import InvalidRequest, LocalError, NotAvailable, UserError
 
 MAX_BATCH = 64
 """Items of one call, unless a single job has more."""
@@ -139,7 +139,11 @@ class BrainWorker:
             results = await self._guarded(jobs[0].function, [item for job in jobs for item in job.items])
             self.calls += 1
         finally:
-            self._settle(jobs, results)
+            if not isinstance(results, InvalidRequest) or len(jobs) == 1:
+                self._settle(jobs, results)
+        if isinstance(results, InvalidRequest) and len(jobs) > 1:
+            for job in jobs:  # one question that cannot be asked does not spoil those that shared its call
+                await self._answer([job])
 
     @staticmethod
     def _settle(jobs: Sequence[_Job], results: list[Any] | UserError) -> None:

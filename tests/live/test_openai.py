@@ -30,7 +30,7 @@ def client(swarm: Swarm) -> openai.OpenAI:
 def test_models_name_the_swarm_and_its_brains(client: openai.OpenAI) -> None:
     names = [model.id for model in client.models.list()]
     assert names[0] == "moot"
-    assert "moot:tiny" in names
+    assert "moot:tiny:mlp" in names
 
 
 def test_a_chat_gets_a_choice_or_a_sentence_why_not(client: openai.OpenAI) -> None:
@@ -43,7 +43,7 @@ def test_a_chat_gets_a_choice_or_a_sentence_why_not(client: openai.OpenAI) -> No
 
 def test_a_stream_ends_with_usage(client: openai.OpenAI) -> None:
     stream = client.chat.completions.create(
-        model="moot:tiny", messages=QUESTION, extra_body=CHOICES, stream=True, stream_options={"include_usage": True}
+        model="moot:tiny:mlp", messages=QUESTION, extra_body=CHOICES, stream=True, stream_options={"include_usage": True}
     )
     chunks = list(stream)
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)

@@ -17,6 +17,7 @@ from node.runtime import Runtime, SystemRuntime
 from node.testing.book import MemoryBook
 from node.testing.brain import ScriptedBrain
 from protocol.ballots import Question, vote_fault
+from protocol.errors import InvalidRequest
 from tests.unit.agents.house import host, living, question, simulated
 
 
@@ -167,6 +168,24 @@ def test_everything_asked_in_one_tick_is_one_call_of_the_brain() -> None:
         async with living(house) as agents:
             await asyncio.gather(*(house.vote(question(number=number), ids(agents), 1.0) for number in range(1, 5)))
             assert brain.batches == [12]
+
+    simulated(main)
+
+
+def test_a_question_that_cannot_be_asked_does_not_spoil_those_that_shared_its_call() -> None:
+    def script(ask: Ask) -> int:
+        if ask.question == "endless":
+            raise InvalidRequest("The question is too long: shorten it.")
+        return 0
+
+    async def main(runtime: Runtime) -> None:
+        house = host(runtime, ScriptedBrain(script=script), agents=1, canaries=())
+        async with living(house) as agents:
+            (agent,) = ids(agents)
+            asked = (question(text="short"), question(text="endless", number=2))
+            (votes, _), (none, reasons) = await asyncio.gather(*(house.vote(one, [agent], 1.0) for one in asked))
+            assert (len(votes), none) == (1, [])
+            assert "too long" in reasons[agent]
 
     simulated(main)
 
