@@ -139,7 +139,12 @@ def test_ctrl_c_exits_130_and_cancels_the_question(api: str, daemon: FakeDaemon)
 
     daemon.council.thinking = think
     command = [sys.executable, "-m", "cli", "ask", "Why?", "--api", api]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as asking:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that runs tests in the background has it ignored
+    try:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with process as asking:
         assert started.wait(30)
         asking.send_signal(signal.SIGINT)
         out, err = asking.communicate(timeout=30)
