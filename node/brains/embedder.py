@@ -83,7 +83,7 @@ class MiniLmEmbedder(Embedder):
         from sentence_transformers import SentenceTransformer
         from transformers.utils import logging
 
-        logging.disable_progress_bar()  # it would draw into the daemon's log
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # it would draw into the daemon's log
         if threads:
             torch.set_num_threads(threads)
         self._model: Any = SentenceTransformer(str(MODEL_DIR), device="cpu", local_files_only=True)
