@@ -15,7 +15,7 @@ from node.agents.agent import Agent
 from node.agents.genome import most_bytes, unpack
 from node.agents.host import AgentHost
 from node.agents.limits import PerMinute
-from node.agents.replication import Courier
+from node.links.courier import Courier
 from node.runtime import Runtime
 from protocol.errors import Malformed, NotAvailable, PeerError, UserError
 from protocol.identity import Member, NodeId, node_id_of, show_id

@@ -17,11 +17,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from functools import partial
-from typing import Protocol, TypeVar
 
 import structlog
 
@@ -30,10 +29,11 @@ from node.agents.host import AgentHost
 from node.agents.limits import PerMinute
 from node.agents.population import OnEvent, birth_data
 from node.agents.selection import threshold_of
+from node.links.courier import Courier
 from node.runtime import Runtime
 from protocol.errors import MootError, NotAvailable, PeerError, Refused
 from protocol.identity import Member, NodeId, show_id
-from protocol.messages import Birth, BirthOffer, BirthReply, Done, GenomeChunk, GenomeRequest, LinkMessage
+from protocol.messages import Birth, BirthOffer, BirthReply, Done, GenomeChunk, GenomeRequest
 
 OFFER_S = 5.0
 """Wait for the answer to an offer."""
@@ -50,20 +50,7 @@ CHUNK = 131_072
 RECHECK_S = 10.0
 """Divisions that the rate limit held back are tried again after this long."""
 
-M = TypeVar("M")
 log = structlog.get_logger("agents")
-
-
-class Courier(Protocol):
-    """Messages to other nodes (`node.links.exchange.Exchange`)."""
-
-    async def request(self, node_id: NodeId, message: LinkMessage, timeout: float) -> LinkMessage:
-        """Raises `Unreachable` or `Refused`."""
-
-    async def send(self, node_id: NodeId, message: LinkMessage) -> None:
-        """Raises `Unreachable`."""
-
-    def on(self, message_type: type[M], handler: Callable[[Member, M], Awaitable[LinkMessage | None]]) -> None: ...
 
 
 class Outcome(Enum):

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import msgspec
 import structlog
 
+from node.links.courier import Courier
 from node.runtime import Runtime
 from protocol.errors import PeerError
 from protocol.identity import Member, NodeId, show_id
@@ -26,18 +27,6 @@ MAX_QUEUED = 16_384
 
 M = TypeVar("M")
 log = structlog.get_logger("cells")
-
-
-class Courier(Protocol):
-    """Messages to other nodes (`node.links.exchange.Exchange`)."""
-
-    async def request(self, node_id: NodeId, message: LinkMessage, timeout: float) -> LinkMessage:
-        """Raises `Unreachable` or `Refused`."""
-
-    async def send(self, node_id: NodeId, message: LinkMessage) -> None:
-        """Raises `Unreachable`."""
-
-    def on(self, message_type: type[M], handler: Callable[[Member, M], Awaitable[LinkMessage | None]]) -> None: ...
 
 
 class Post:

@@ -7,7 +7,8 @@
     websocket.py the client side both share, and what its failures mean
     tls.py       SSL contexts made of credentials; a peer's certificate
     memory.py    the same contract over the simulated network (imports node.testing; the daemon never imports it)
-    exchange.py  requests and one-way messages: at most one link per peer
+    exchange.py  requests and one-way messages over links dialled on demand, shared per peer
+    courier.py   what parts that talk to other nodes ask of an exchange
 
 A factory owns its listeners and links until they are closed; the exchange owns every link it was handed.
 """

@@ -1,4 +1,4 @@
-"""Requests and one-way messages over links: at most one link per peer, a table of handlers, a deadline on every wait.
+"""Requests and one-way messages over links: one link used per peer, a table of handlers, a deadline on every wait.
 
     request(node_id, message, timeout) -> answer       call and answer share a number
     send(node_id, message)                             one way
