@@ -26,16 +26,12 @@ from protocol.api import (
     BroadcastRequest,
     CanariesReply,
     CanariesRequest,
-    ChatCompletion,
-    ChatRequest,
     ConsensusAnswer,
     ConsensusRequest,
     DescentInfo,
     DhtPut,
     DhtPutReply,
     DhtValues,
-    EmbeddingsReply,
-    EmbeddingsRequest,
     Event,
     FeedbackReply,
     FeedbackRequest,
@@ -48,8 +44,6 @@ from protocol.api import (
     MemoryQuery,
     MemoryRating,
     MemoryRequest,
-    ModelInfo,
-    ModelList,
     NodeInfo,
     Peers,
     QuestionSummary,
@@ -74,6 +68,7 @@ from protocol.labelling import (
     RowsRequest,
     TextsRequest,
 )
+from protocol.openai_api import ChatCompletion, ChatRequest, EmbeddingsReply, EmbeddingsRequest, ModelInfo, ModelList
 
 
 async def description(call: Call[None]) -> dict[str, Any]:

@@ -24,7 +24,9 @@ from node.http.handlers.council import ask
 from node.http.routes import Call
 from node.http.services import Services
 from node.http.sse import event_stream
-from protocol.api import (
+from protocol.api import ConsensusAnswer, ConsensusRequest
+from protocol.errors import InvalidRequest, NotFound
+from protocol.openai_api import (
     ChatChoice,
     ChatChunk,
     ChatChunkChoice,
@@ -34,8 +36,6 @@ from protocol.api import (
     ChatReply,
     ChatRequest,
     ChatUsage,
-    ConsensusAnswer,
-    ConsensusRequest,
     EmbeddingInfo,
     EmbeddingsReply,
     EmbeddingsRequest,
@@ -44,7 +44,6 @@ from protocol.api import (
     ModelList,
     ResponseFormat,
 )
-from protocol.errors import InvalidRequest, NotFound
 
 SWARM_MODEL = "moot"
 BYTES_PER_TOKEN = 4

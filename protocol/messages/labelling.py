@@ -1,0 +1,35 @@
+"""Rows of a labelling project."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from protocol.messages.fields import Name
+
+
+class ReadRows(Struct, frozen=True, array_like=True, tag=70):
+    """Please embed these rows with this embedder."""
+
+    embedder: Name
+    texts: Annotated[list[Annotated[str, Meta(max_length=4_096)]], Meta(min_length=1, max_length=256)]
+
+
+class RowVectors(Struct, frozen=True, array_like=True, tag=71):
+    """The rows' embeddings: float16, little-endian, row after row."""
+
+    data: Annotated[bytes, Meta(max_length=1_048_576)]
+
+
+class JudgeRows(Struct, frozen=True, array_like=True, tag=72):
+    """Please label these new texts with a project that was started at your node."""
+
+    project: Name
+    texts: Annotated[list[Annotated[str, Meta(max_length=4_096)]], Meta(min_length=1, max_length=256)]
+
+
+class RowJudgements(Struct, frozen=True, array_like=True, tag=73):
+    """MessagePack of a list of `protocol.labelling.RowLabel`, one for each text."""
+
+    data: Annotated[bytes, Meta(max_length=1_048_576)]
