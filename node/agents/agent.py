@@ -41,6 +41,14 @@ class Agent:
     """How often it chose something else than the other agents here, lately: 0 (always the same) to 1."""
     lessons: int = 0
     """Lessons learnt since the node started."""
+    epoch: int = 0
+    """How often it was given a new home where an old copy may remain; of two copies the higher goes on (`node.agents.fence`)."""
+    entrusted: tuple[NodeId, ...] = ()
+    """Nodes that may let it live on in this one's place: they keep its checkpoint, or it was being moved to them."""
+    confirmed: bool = True
+    """Whether the node that sent it here knows that it arrived."""
+    promised: NodeId = b""
+    """For a child that is not born yet: the node it is on offer to."""
     _packed: tuple[bytes, bytes] | None = field(default=None, init=False)
     """Bytes and hash of the genome, made when they are asked for: learning changes a genome far more often than anybody reads it."""
 
@@ -93,12 +101,18 @@ class AgentRow(Struct, frozen=True, array_like=True):
     fitness: Fitness
     lineage: Annotated[list[Descent], Meta(max_length=MAX_LINKS)] = []
     novelty: float = 0.5
+    epoch: int = 0
+    entrusted: Annotated[list[bytes], Meta(max_length=16)] = []
+    confirmed: bool = True
+    promised: bytes = b""
+    unborn: bool = False
+    """A child that has no home yet: its node goes on looking for one when it is started again."""
 
 
 _row = msgspec.msgpack.Decoder(AgentRow)
 
 
-def to_row(agent: Agent) -> bytes:
+def to_row(agent: Agent, *, unborn: bool = False) -> bytes:
     """The agent as bytes for the book."""
     return msgspec.msgpack.encode(
         AgentRow(
@@ -113,6 +127,11 @@ def to_row(agent: Agent) -> bytes:
             agent.fitness,
             list(agent.lineage),
             agent.novelty,
+            agent.epoch,
+            list(agent.entrusted),
+            agent.confirmed,
+            agent.promised,
+            unborn,
         )
     )
 
@@ -138,6 +157,10 @@ def from_row(row: AgentRow, genome: Genome) -> Agent:
         row.fitness,
         lineage=tuple(row.lineage),
         novelty=row.novelty,
+        epoch=row.epoch,
+        entrusted=tuple(row.entrusted),
+        confirmed=row.confirmed,
+        promised=row.promised,
     )
 
 

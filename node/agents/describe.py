@@ -25,6 +25,8 @@ def summary(agent: Agent, brain: Brain) -> AgentSummary:
         genome=agent.genome_hash,
         kinds=kinds_of(brain) + ([EMBEDDED_CHOICE] if brain.capabilities.any_embedding else []),
         embedding_dim=brain.capabilities.embedding_dim or 0,
+        founder=agent.family if agent.lineage else b"",
+        epoch=agent.epoch,
     )
 
 

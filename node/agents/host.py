@@ -158,9 +158,9 @@ class AgentHost:
     def _learnt(self, brain: str) -> None:
         self._measurers[brain].wake()
 
-    async def adopt(self, agent: Agent) -> None:
-        """A child comes to live here. Raises `NotAvailable`."""
-        await self.population.adopt(agent)
+    async def adopt(self, agent: Agent, *, came: bool = False) -> None:
+        """An agent comes to live here: a child, or (`came`) one born long ago. Raises `NotAvailable`."""
+        await self.population.adopt(agent, came=came)
         if (measurer := self._measurers.get(agent.brain)) is not None:
             measurer.wake()
 

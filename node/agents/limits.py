@@ -1,8 +1,15 @@
-"""A rate that may not be exceeded."""
+"""Rates that may not be exceeded: of this node alone, and of the swarm."""
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
+
+from protocol.births import BirthLedger, Census
+from protocol.identity import NodeId
+
+CENSUS_S = 1.0
+"""A census is used for this long: taking one looks at every agent of the swarm."""
 
 
 class PerMinute:
@@ -20,3 +27,30 @@ class PerMinute:
             return False
         self._times.append(now)
         return True
+
+
+class BirthRule:
+    """The swarm's birth budget (`protocol.births`) as this node keeps to it, for children it takes in and for those born at home."""
+
+    def __init__(self, me: NodeId, census: Callable[[], Census]) -> None:
+        self._census = census
+        self._ledger = BirthLedger(me)
+        self._taken: tuple[float, Census] | None = None
+
+    def census(self, now: float) -> Census:
+        """The swarm as announced; at most `CENSUS_S` old."""
+        if self._taken is None or not 0.0 <= now - self._taken[0] < CENSUS_S:
+            self._taken = now, self._census()
+        return self._taken[1]
+
+    def refusal(self, parent: NodeId, family: bytes, now: float, *, replaced: bytes | None = None) -> str | None:
+        """As in `BirthLedger.refusal`."""
+        return self._ledger.refusal(self.census(now), parent, family, now, replaced=replaced)
+
+    def welcoming(self, now: float) -> frozenset[NodeId]:
+        """Nodes worth asking: `BirthLedger.welcoming`."""
+        return self._ledger.welcoming(self.census(now), now)
+
+    def note(self, parent: NodeId, family: bytes, now: float, *, replaced: bytes | None = None) -> None:
+        """One child was let in."""
+        self._ledger.note(parent, family, now, replaced=replaced)

@@ -1,12 +1,14 @@
-"""Division, the host's side: offers are checked, a place is kept for a short time, the genome is fetched and the child starts to live.
+"""The host's side of a handover: offers are checked, a place is kept for a short time, the bytes are fetched and the agent starts to live.
 
-Everything an offer costs is bounded: places, places for one peer, births a minute, time, bytes. A child that lives here already is
-accepted again without another birth, so a lost acknowledgement does no harm. The protocol is drawn in `node.agents.replication`.
+Everything an offer costs is bounded: places, places for one peer, births a minute and in the swarm, time, bytes. An agent that lives here
+already is accepted again without another birth, so a lost acknowledgement does no harm. An agent that moves here is no birth: it must be
+one that its node announced, so that nobody can call a birth a move. The protocol is drawn in `handover.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
@@ -14,21 +16,25 @@ import structlog
 from node.agents.agent import Agent
 from node.agents.genome import most_bytes, unpack
 from node.agents.host import AgentHost
-from node.agents.limits import PerMinute
+from node.agents.limits import BirthRule, PerMinute
+from node.agents.state import MOST_STATE, open_state
 from node.links.courier import Courier
 from node.runtime import Runtime
-from protocol.errors import Malformed, NotAvailable, PeerError, UserError
+from protocol.errors import Malformed, NotAvailable, PeerError, Refused, UserError
 from protocol.identity import Member, NodeId, node_id_of, show_id
-from protocol.lineage import check_lineage
+from protocol.lineage import check_lineage, founder_of
 from protocol.messages import Birth, BirthOffer, BirthReply, GenomeChunk, GenomeRequest
 
 RESERVE_S = 30.0
 """A place is kept this long."""
 FETCH_S = 10.0
 """Wait for one chunk of a genome."""
+WORD_S = 10.0
+"""Wait for the acknowledgement of a birth."""
 MAX_RESERVED = 8
 MAX_RESERVED_EACH = 2
-"""Places kept at once in all, and for one peer."""
+"""Places kept at once in all, and for children of one peer."""
+MOVES_PER_MINUTE = 256
 
 log = structlog.get_logger("agents")
 
@@ -45,7 +51,20 @@ class _Reservation:
 class Nursery:
     """Takes in children of other nodes. `run` it in the daemon's TaskGroup; before that every offer is refused."""
 
-    def __init__(self, runtime: Runtime, host: AgentHost, courier: Courier, *, births_per_minute: int = 6) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        host: AgentHost,
+        courier: Courier,
+        *,
+        rule: BirthRule | None = None,
+        lives_on: Callable[[NodeId, bytes], bool] = lambda node_id, agent_id: False,
+        births_per_minute: int = 6,
+    ) -> None:
+        """`rule`: what the swarm can bear; without it only places count. `lives_on`: whether a node announced an agent."""
+        self._rule = rule
+        self._lives_on = lives_on
+        self._moves = PerMinute(MOVES_PER_MINUTE)
         self._runtime = runtime
         self._host = host
         self._courier = courier
@@ -64,13 +83,14 @@ class Nursery:
                 self._tasks = None
 
     async def offered(self, peer: Member, offer: BirthOffer) -> BirthReply:
-        """Accept or refuse a child; accepting the same child again changes nothing."""
-        if self._host.population.get(offer.child_id) is not None:
+        """Accept or refuse an agent; accepting the same one again changes nothing. Raises `Refused` while the node starts or stops."""
+        if self._tasks is None or not self._host.ready.is_set():
+            raise Refused("not_ready", "this node is not ready")  # no answer: the agent may be in the book
+        if self._host.population.holds(offer.child_id):
+            self._keep_up(peer.node_id, offer)
             return BirthReply(True, "it lives here", 0.0)
         if (reservation := self._reserved.get(offer.child_id)) is not None:
             return BirthReply(reservation.peer == peer.node_id, "its place is kept", reservation.until)
-        if self._tasks is None:
-            return BirthReply(False, "this node is not ready")
         reason = self._refusal(peer.node_id, offer)
         if reason is not None:
             return BirthReply(False, reason)
@@ -78,6 +98,13 @@ class Nursery:
         self._reserved[offer.child_id] = _Reservation(peer.node_id, until)
         self._tasks.create_task(self._foster(peer.node_id, offer), name=f"fostering {show_id(offer.child_id)[:8]}")
         return BirthReply(True, "", until)
+
+    def _keep_up(self, peer: NodeId, offer: BirthOffer) -> None:
+        """The node that conceived it had given it up and comes back to this one: the epoch it names is the agent's."""
+        agent = self._host.population.get(offer.child_id)
+        if agent is not None and agent.lineage and node_id_of(agent.lineage[0].key) == peer and offer.epoch > agent.epoch:
+            agent.epoch = offer.epoch
+            self._host.population.touch(agent)
 
     def _lineage_fault(self, peer: NodeId, offer: BirthOffer) -> str | None:
         """What is wrong with the child's descent, which this peer must have signed."""
@@ -90,47 +117,82 @@ class Nursery:
         return None if node_id_of(offer.lineage[0].key) == peer else "the child was conceived by another node"
 
     def _refusal(self, peer: NodeId, offer: BirthOffer) -> str | None:
-        """Why this node will not host the child; None keeps a place in the population."""
+        """Why this node will not host the agent; None keeps a place in the population."""
         worker = self._host.worker(offer.brain)
         if worker is None or not worker.brain.capabilities.divides:
             return f"no brain {offer.brain} here"
-        if offer.size > most_bytes(worker.brain.schema()):
+        if offer.size > most_bytes(worker.brain.schema()) + (MOST_STATE if offer.moved else 0):
             return f"{offer.size} bytes are no genome of {offer.brain}"
-        if (fault := self._lineage_fault(peer, offer)) is not None:
+        fault = self._move_fault(peer, offer) if offer.moved else self._lineage_fault(peer, offer)
+        if fault is not None:
             return fault
-        if len(self._reserved) >= MAX_RESERVED or sum(kept.peer == peer for kept in self._reserved.values()) >= MAX_RESERVED_EACH:
+        if len(self._reserved) >= MAX_RESERVED:
             return "too many children on their way"
         if self._host.population.room() == 0:
             return "no room"
-        if not self._births.take(self._runtime.monotonic()):
-            return "too many births this minute"
+        if not offer.moved and (reason := self._birth_refusal(peer, founder_of(offer.lineage))) is not None:
+            return reason
         return None if self._host.population.reserve(offer.child_id) else "no room"
 
+    def _birth_refusal(self, peer: NodeId, family: bytes) -> str | None:
+        """What speaks against one more birth from there; None counts it."""
+        if sum(kept.peer == peer for kept in self._reserved.values()) >= MAX_RESERVED_EACH:
+            return "too many children on their way"
+        now = self._runtime.now()
+        if self._rule is not None and (reason := self._rule.refusal(peer, family, now)) is not None:
+            return reason
+        if not self._births.take(self._runtime.monotonic()):
+            return "too many births this minute"
+        if self._rule is not None:
+            self._rule.note(peer, family, now)
+        return None
+
+    def _move_fault(self, peer: NodeId, offer: BirthOffer) -> str | None:
+        """Only an agent that is known to live there can move from there."""
+        if not self._lives_on(peer, offer.child_id):
+            return "this agent is not known to live on your node"
+        return None if self._moves.take(self._runtime.monotonic()) else "too many agents move here this minute"
+
     async def _foster(self, peer: NodeId, offer: BirthOffer) -> None:
-        """From a reservation to a living child, or to a place given back."""
+        """From a reservation to a living agent, or to a place given back."""
         try:
             async with asyncio.timeout(RESERVE_S):
                 child = await self._fetch_child(peer, offer)
-            await self._host.adopt(child)
+            child.confirmed = False
+            await self._host.adopt(child, came=offer.moved)
         except (PeerError, UserError, TimeoutError) as error:
             log.info("a child was not taken in", parent_node=show_id(peer), reason=str(error) or "too slow")
             return
         finally:
             self._host.population.release(offer.child_id)
             del self._reserved[offer.child_id]
+        await self._tell(peer, child)
+
+    async def _tell(self, peer: NodeId, child: Agent) -> None:
+        """Say that it lives here; where it found another home meanwhile, this copy gives way."""
         try:
-            await self._courier.send(peer, Birth(offer.child_id))
+            await self._courier.request(peer, Birth(child.agent_id), WORD_S)
+        except Refused as refusal:
+            if refusal.code == "elsewhere" and self._host.population.get(child.agent_id) is child:
+                await self._host.population.depart(child, "found another home before this one was heard of")
+            return
         except PeerError as error:
             log.info("a birth was not heard of; its node will ask again", parent_node=show_id(peer), reason=str(error))
+            return
+        child.confirmed = True
+        self._host.population.touch(child)
 
     async def _fetch_child(self, peer: NodeId, offer: BirthOffer) -> Agent:
         """The child with its genome fetched and checked. Raises `PeerError` or `NotAvailable`."""
         data = await self._fetch(peer, offer)
+        if offer.moved:
+            return await open_state(self._runtime, self._host, data, offer.genome, offer.child_id, offer.epoch)
         worker = self._host.worker(offer.brain)
         if worker is None:
             raise NotAvailable(f"The brain {offer.brain} is no longer ready.")
         genome = await self._runtime.run_blocking(unpack, data, offer.brain, worker.brain.schema(), offer.genome)
-        return Agent(offer.child_id, genome, self._runtime.now(), offer.generation, offer.parent_id, lineage=tuple(offer.lineage))
+        lineage = tuple(offer.lineage)
+        return Agent(offer.child_id, genome, self._runtime.now(), offer.generation, offer.parent_id, lineage=lineage, epoch=offer.epoch)
 
     async def _fetch(self, peer: NodeId, offer: BirthOffer) -> bytes:
         """As many bytes as were promised; their hash is checked when they are unpacked."""

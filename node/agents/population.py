@@ -1,7 +1,8 @@
 """Who lives here: the agents of this node, the room for more, and their copy on disk.
 
 Counters and genomes are written behind, at most `SAVE_S` late (a crash may forget the last second of interactions); a birth is on disk
-before anybody hears of it, a death likewise.
+before anybody hears of it, a death likewise. A child that is conceived is on disk too (`expect`), in one write with the parent that
+divided, so that a crash in the middle of a division neither loses nor repeats it.
 """
 
 from __future__ import annotations
@@ -54,10 +55,16 @@ class Population:
         self._rows: dict[bytes, AgentRow] = {}
         self._reserved: set[bytes] = set()
         self._changed: set[bytes] = set()
+        self.unborn: dict[bytes, Agent] = {}
+        """Children that have no home yet."""
         self._news = asyncio.Event()
 
     def get(self, agent_id: bytes) -> Agent | None:
         return self._agents.get(agent_id)
+
+    def holds(self, agent_id: bytes) -> bool:
+        """Whether it lives here, or would if its brain worked."""
+        return agent_id in self._agents or (agent_id in self._rows and not self._rows[agent_id].unborn)
 
     def all(self) -> list[Agent]:
         return list(self._agents.values())
@@ -67,8 +74,14 @@ class Population:
 
     @property
     def capacity(self) -> int:
-        """Most agents that live here."""
+        """Most agents that live here; less than live here already only stops births."""
         return self._capacity
+
+    @capacity.setter
+    def capacity(self, agents: int) -> None:
+        if agents != self._capacity:
+            self._capacity = agents
+            self._on_change()
 
     # ---- room -----------------------------------------------------------------------------------------------------
 
@@ -96,22 +109,49 @@ class Population:
 
     # ---- life and death -------------------------------------------------------------------------------------------
 
-    async def adopt(self, agent: Agent) -> None:
-        """Write the agent down, then let it live. Raises `NotAvailable` when the disk refuses."""
+    async def expect(self, child: Agent, parent: Agent, used: int) -> None:
+        """A child is conceived: it is written down together with its parent, which has `used` up so many interactions. Raises `NotAvailable`."""
+        parent.since_division -= used
+        await self._book.save({parent.agent_id: to_row(parent), child.agent_id: to_row(child, unborn=True)})
+        self.unborn[child.agent_id] = child
+
+    async def promise(self, child: Agent, node_id: NodeId) -> None:
+        """The child is about to be offered to a node, on disk first. Raises `NotAvailable`."""
+        if child.promised != node_id:
+            child.promised = node_id
+            await self._book.save({child.agent_id: to_row(child, unborn=True)})
+
+    async def forget(self, child: Agent, reason: str) -> None:
+        """An unborn child lives elsewhere or nowhere. Raises `NotAvailable`."""
+        await self._book.bury(child.agent_id, self._runtime.now(), reason)
+        self.unborn.pop(child.agent_id, None)
+
+    async def adopt(self, agent: Agent, *, came: bool = False) -> None:
+        """Write the agent down, then let it live. `came`: it was born long ago. Raises `NotAvailable` when the disk refuses."""
+        agent.promised = b""
         await self._book.save({agent.agent_id: to_row(agent)})
         self._agents[agent.agent_id] = agent
+        self.unborn.pop(agent.agent_id, None)
         self._reserved.discard(agent.agent_id)
         self._on_change()
-        if agent.parent_id:
+        if agent.parent_id and not came:
             self._on_event("birth", birth_data(agent.agent_id, agent.parent_id, agent.brain, agent.generation, self._me))
 
     async def bury(self, agent: Agent, reason: str) -> None:
         """The agent dies; its death is recorded. Raises `NotAvailable` when the disk refuses."""
+        await self.depart(agent, reason)
+        self._on_event("death", {"agent_id": show_id(agent.agent_id), "brain": agent.brain, "reason": reason})
+
+    async def depart(self, agent: Agent, reason: str) -> None:
+        """The agent lives on elsewhere; here it is gone. Raises `NotAvailable` when the disk refuses."""
         await self._book.bury(agent.agent_id, self._runtime.now(), reason)
         self._agents.pop(agent.agent_id, None)
         self._changed.discard(agent.agent_id)
         self._on_change()
-        self._on_event("death", {"agent_id": show_id(agent.agent_id), "brain": agent.brain, "reason": reason})
+
+    async def note(self, agent: Agent) -> None:
+        """Write a change of the agent down at once. Raises `NotAvailable` when the disk refuses."""
+        await self._book.save({agent.agent_id: to_row(agent)})
 
     def touch(self, agent: Agent) -> None:
         """The agent changed: write it down soon."""
@@ -134,7 +174,8 @@ class Population:
         schema = brain.schema()
         for agent_id, row in [(agent_id, row) for agent_id, row in self._rows.items() if row.brain == brain.name]:
             try:
-                self._agents[agent_id] = from_row(row, unpack(row.genome, brain.name, schema))
+                here = self.unborn if row.unborn else self._agents
+                here[agent_id] = from_row(row, unpack(row.genome, brain.name, schema))
                 del self._rows[agent_id]
             except PeerError as error:
                 log.warning("an agent's genome no longer fits its brain", agent=show_id(agent_id), reason=str(error))

@@ -1,4 +1,4 @@
-"""Division onto another node, and what an answer was worth."""
+"""Division onto another node, moving to one, and what an answer was worth."""
 
 from __future__ import annotations
 
@@ -21,6 +21,10 @@ class BirthOffer(Struct, frozen=True, array_like=True, tag=30):
     size: Annotated[int, Meta(ge=1, le=16_777_216)]
     lineage: Annotated[list[Descent], Meta(max_length=32)] = []
     """Newest first, the child itself included."""
+    epoch: Count = 0
+    """As in `AgentSummary`."""
+    moved: bool = False
+    """No child but a grown agent whose node leaves: `genome` is the hash of its whole state, and its own descent may name another genome."""
 
 
 class BirthReply(Struct, frozen=True, array_like=True, tag=31):
@@ -46,7 +50,7 @@ class GenomeChunk(Struct, frozen=True, array_like=True, tag=33):
 
 
 class Birth(Struct, frozen=True, array_like=True, tag=34):
-    """Host to parent's node: the child lives here now."""
+    """Host to the node that offered it: the agent lives here now. `Done`, or refused as `elsewhere` when it was given up meanwhile."""
 
     child_id: Id
 

@@ -27,6 +27,10 @@ class AgentSummary(Struct, frozen=True, array_like=True, tag=10):
     genome: Hash
     kinds: Annotated[list[Name], Meta(max_length=8)]
     embedding_dim: Count = 0
+    founder: Annotated[bytes, Meta(max_length=20)] = b""
+    """Id of the first of its line (`protocol.lineage`); empty where nobody recorded it."""
+    epoch: Count = 0
+    """How often it was given a new home where an old copy may remain: of two copies the one with the higher epoch goes on."""
 
 
 class Announcement(Struct, frozen=True, array_like=True, tag=11):
