@@ -37,7 +37,7 @@ MOST_AGENTS: Final = 256
 """Of one node, as in an announcement."""
 CREDIBLE: Final = 4
 PARENT_SHARE: Final = 4
-"""One parent's node gets at most this fraction of a host's births in a window, and always one."""
+"""One parent's node gets a quarter of a host's births in a window (where fewer others live, an equal share), and always one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,7 @@ class BirthLedger:
             limit = self._granted(b"", census.free, census.hosts)
             if self._born >= limit:
                 return f"this node's share of the swarm's births, {limit} a minute, is used up"
-            if parent != self._me and self._parents[parent] >= max(1, limit // PARENT_SHARE):
+            if parent != self._me and self._parents[parent] >= max(1, limit // min(PARENT_SHARE, max(1, len(census.nodes) - 1))):
                 return "too many children of your node this minute"
         if family == replaced:
             return None

@@ -21,6 +21,7 @@ from node.agents.host import AgentHost
 from node.agents.limits import BirthRule, PerMinute
 from node.agents.population import OnEvent, birth_data
 from node.agents.selection import threshold_of
+from node.links.courier import Courier
 from node.runtime import Runtime
 from protocol.errors import MootError, NotAvailable
 from protocol.identity import NodeId, show_id
@@ -31,6 +32,8 @@ MAX_OFFERS = 4
 MAX_DIVIDING = 4
 RECHECK_S = 10.0
 """Divisions that a limit held back are tried again after this long."""
+TRIES = 10
+"""Times that a home is looked for before a child is given up."""
 
 log = structlog.get_logger("agents")
 
@@ -43,7 +46,7 @@ class Replicator:
         runtime: Runtime,
         me: NodeId,
         host: AgentHost,
-        handover: Handover,
+        courier: Courier,
         rooms: Callable[[], list[tuple[NodeId, int]]],
         *,
         rule: BirthRule | None = None,
@@ -59,7 +62,7 @@ class Replicator:
         self._runtime = runtime
         self._me = me
         self._host = host
-        self._handover = handover
+        self.handover = Handover(runtime, courier)
         self._rooms = rooms
         self._rule = rule
         self._threshold = threshold
@@ -138,9 +141,16 @@ class Replicator:
     async def _find_home(self, child: Agent, *, resumed: bool = False) -> None:
         """From a conceived child to one that lives somewhere, or to none. `resumed`: the node it is promised to may have it already."""
         try:
-            if not await self._place_elsewhere(child, resumed) and not await self._place_here(child):
-                await self._host.population.forget(child, "found no place")
-                log.info("a child found no place", parent=show_id(child.parent_id))
+            for turn in range(TRIES):
+                if turn:
+                    await asyncio.sleep(RECHECK_S)
+                if await self._place_elsewhere(child, resumed) or await self._place_here(child):
+                    return
+                resumed = False
+                if not self._held_back(child):
+                    break
+            await self._host.population.forget(child, "found no place")
+            log.info("a child found no place", parent=show_id(child.parent_id))
         except MootError as error:
             log.warning("a child has no home yet; its node will try again when it is started", reason=str(error))
 
@@ -154,7 +164,7 @@ class Replicator:
                 child.agent_id, child.parent_id, child.brain, child.generation, child.genome_hash, len(child.packed),
                 list(child.lineage), child.epoch,
             )  # fmt: skip
-            outcome = await self._handover.offer(node_id, offer, child.packed, risked=node_id in first)
+            outcome = await self.handover.offer(node_id, offer, child.packed, risked=node_id in first)
             if outcome is Outcome.BORN:
                 await population.forget(child, f"born on {show_id(node_id)}")
                 self._on_event("birth", birth_data(child.agent_id, child.parent_id, child.brain, child.generation, node_id))
@@ -167,6 +177,8 @@ class Replicator:
         """Born at home, where there is room or a less fit agent of the same brain makes it. Never the parent or one that divides."""
         population, now = self._host.population, self._runtime.now()
         victim = None
+        if self._held_back(child):
+            return False
         if population.room() == 0 or self._refusal(child, now, None) is not None:
             victim = population.weakest(child.brain, self._dividing | {child.parent_id})
             if victim is None or self._refusal(child, now, victim) is not None:
@@ -176,6 +188,12 @@ class Replicator:
             self._rule.note(self._me, child.family, now, replaced=victim.family if victim else None)
         await self._host.adopt(child)
         return True
+
+    def _held_back(self, child: Agent) -> bool:
+        """There is room here and in the swarm, but too many were born lately: nobody has to die, later will do."""
+        now = self._runtime.now()
+        full = self._host.population.room() == 0 or (self._rule is not None and self._rule.census(now).free == 0)
+        return not full and self._refusal(child, now, None) is not None
 
     def _refusal(self, child: Agent, now: float, victim: Agent | None) -> str | None:
         if self._rule is None:
@@ -188,7 +206,7 @@ class Replicator:
         rooms = [
             (node_id, room)
             for node_id, room in self._rooms()
-            if room > 0 and node_id != self._me and not self._handover.avoids(node_id) and (welcoming is None or node_id in welcoming)
+            if room > 0 and node_id != self._me and not self.handover.avoids(node_id) and (welcoming is None or node_id in welcoming)
         ]
         self._runtime.random().shuffle(rooms)
         return [node_id for node_id, _ in sorted(rooms, key=lambda entry: -entry[1])[:MAX_OFFERS]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,10 +13,12 @@ from typing import Any
 import pytest
 
 from node.agents.agent import Agent
+from node.agents.handover import BIRTH_S, SETTLE_S
 from node.agents.host import AgentHost, Surroundings
+from node.agents.limits import BirthRule
 from node.agents.nursery import MAX_RESERVED_EACH, RESERVE_S, Nursery
 from node.agents.population import Data
-from node.agents.replication import BIRTH_S, SETTLE_S, Replicator
+from node.agents.replication import Replicator
 from node.brains.base import Brain
 from node.brains.registry import Team
 from node.links.exchange import Exchange
@@ -24,7 +27,8 @@ from node.testing import World, lossy, simulate
 from node.testing.book import MemoryBook
 from node.testing.brain import ScriptedBrain
 from protocol.ballots import Question
-from protocol.errors import Refused
+from protocol.births import Census, Household
+from protocol.errors import Refused, Unreachable
 from protocol.identity import Member, NodeId
 from protocol.lineage import conceive
 from protocol.messages import PROTOCOL_VERSION, Birth, BirthOffer, BirthReply, GenomeChunk, GenomeRequest, Hello, LinkMessage
@@ -72,11 +76,12 @@ class House:
         self.loops: list[Any] = [self.host.run]
         if self.with_replication:
             on_event = around.on_event
+            rule = BirthRule(self.node_id, self.census)
             self.replicator = Replicator(
                 self.runtime, self.node_id, self.host, self.exchange, self.rooms,
-                threshold=THRESHOLD, births_per_minute=self.births_per_minute, on_event=on_event,
+                rule=rule, threshold=THRESHOLD, births_per_minute=self.births_per_minute, on_event=on_event,
             )  # fmt: skip
-            self.nursery = Nursery(self.runtime, self.host, self.exchange, births_per_minute=self.births_per_minute)
+            self.nursery = Nursery(self.runtime, self.host, self.exchange, rule=rule, births_per_minute=self.births_per_minute)
             self.loops += [self.replicator.run, self.nursery.run]
         self.town.append(self)
 
@@ -89,6 +94,13 @@ class House:
 
     def rooms(self) -> list[tuple[NodeId, int]]:
         return [(house.node_id, max(house.host.room(), house.promised)) for house in self.town]
+
+    def census(self) -> Census:
+        """As if everybody had just announced."""
+        return Census(
+            Household(house.node_id, len(house.residents), max(house.host.room(), house.promised), Counter(a.family for a in house.residents))
+            for house in self.town
+        )
 
     @property
     def residents(self) -> list[Agent]:
@@ -340,7 +352,7 @@ def test_after_a_peer_that_accepts_and_never_fetches_the_next_one_gets_the_child
     run(1, scenario)
 
 
-def test_a_child_that_may_live_on_a_silent_peer_is_given_up_not_doubled() -> None:
+def test_a_child_that_may_live_on_a_silent_peer_goes_elsewhere_an_epoch_on() -> None:
     async def scenario(world: World, tasks: asyncio.TaskGroup) -> None:
         home, other = await pair(world, tasks)
         offers = accepting(await stranger(world, tasks, home.town), fetches=True)
@@ -348,10 +360,8 @@ def test_a_child_that_may_live_on_a_silent_peer_is_given_up_not_doubled() -> Non
         await asyncio.sleep(SETTLE_S + 2 * BIRTH_S)
         assert len({message.child_id for message in offers}) == 1
         assert len(offers) > 3
-        assert family(home.town) == []
-        await home.ask(THRESHOLD)
-        await asyncio.sleep(5)
-        assert len(other.children) == 1
+        assert [(child.agent_id, child.epoch) for child in other.children] == [(offers[0].child_id, 1)]
+        assert home.host.population.unborn == {}
 
     run(1, scenario)
 
@@ -363,7 +373,8 @@ def test_a_word_of_birth_that_was_not_asked_for_means_nothing() -> None:
         offers = accepting(house, fetches=False)
         await home.ask(THRESHOLD)
         await asyncio.sleep(1)
-        await house.exchange.request(home.node_id, Birth(offers[0].child_id), 5.0)
+        with pytest.raises(Refused):
+            await house.exchange.request(home.node_id, Birth(offers[0].child_id), 5.0)
         await asyncio.sleep(BIRTH_S + 5)
         assert len(other.children) == 1
 
@@ -489,11 +500,11 @@ class Forgetful:
     def __init__(self, exchange: Exchange, losses: int) -> None:
         self._exchange, self.losses = exchange, losses
 
-    async def send(self, node_id: NodeId, message: LinkMessage) -> None:
+    async def request(self, node_id: NodeId, message: LinkMessage, timeout: float) -> LinkMessage:
         if isinstance(message, Birth) and self.losses:
             self.losses -= 1
-            return
-        await self._exchange.send(node_id, message)
+            raise Unreachable("lost")
+        return await self._exchange.request(node_id, message, timeout)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._exchange, name)
