@@ -50,8 +50,8 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     """Sent to the servers of `remote:` brains."""
     agents: Annotated[int, Meta(ge=1, le=64)] = 4
     """Agents of each brain at the start."""
-    capacity: Annotated[int, Meta(ge=0, le=256)] = 32
-    """Most agents this node hosts, children included."""
+    capacity: Annotated[int, Meta(ge=0, le=256)] | None = None
+    """Most agents this node hosts, children included. None: as many as free memory, cores and the brains' time allow."""
     division_threshold: Annotated[int, Meta(ge=1, le=1_000_000)] = 5
     open: bool = False
     """Found or join the swarm that anybody may join."""

@@ -21,6 +21,7 @@ from typing import Any
 import structlog
 
 from node.admission import obtain_credentials
+from node.agents.migration import Moved
 from node.brains.registry import plan
 from node.config import Config
 from node.data_dir import DataDir, Ports
@@ -39,6 +40,10 @@ from protocol.identity import Credentials, renew_at, show_id
 FIRST_LOOKUP_S = 10.0
 """How long readiness waits for a DHT peer: a node that was admitted once is ready without one."""
 GOODBYE_S = 1.0
+MOVE_S = 15.0
+"""How long a node that leaves looks for new homes for its agents."""
+WITHDRAW_S = 5.0
+"""How long it takes their records out of the DHT."""
 RENEW_EVERY_S = 3_600.0
 INTERRUPTED = 130
 
@@ -124,6 +129,8 @@ class Node:
             "agents": parts.host.run(),
             "replication": parts.replicator.run(),
             "nursery": parts.nursery.run(),
+            "homes of agents": parts.homes.run(),
+            "rebirth": parts.rebirth.run(),
             "post": parts.post.run(),
             "cells": parts.cells.run(),
             "runs": parts.runs.run(),
@@ -177,11 +184,18 @@ class Node:
         self._exit_code = INTERRUPTED
         self.stop()
 
-    async def _leave(self) -> None:
-        """Tell the swarm that this node will not come back, then stop."""
+    async def _leave(self) -> Moved:
+        """Move the agents away, tell the swarm that this node will not come back, then stop."""
+        moved = await self._parts.migration.move_all(MOVE_S)
+        try:
+            async with asyncio.timeout(WITHDRAW_S):
+                await self._parts.homes.round()
+        except TimeoutError:
+            log.info("some records of agents are left to expire")
         self._now.leaving = True
         await self._parts.announcer.announce()
         self.stop()
+        return moved
 
     async def _say_goodbye(self) -> None:
         try:

@@ -1,14 +1,20 @@
-"""The swarm as other parts of this node ask about it: who could sit on a panel, who has room for a child, who lives.
+"""The swarm as other parts of this node ask about it: who could sit on a panel, who has room for a child, who lives, who died.
 
 A view of `overlay.members`; it owns nothing.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
+
+from node.agents.seams import Departed
 from node.council.seams import Candidate
 from node.overlay.members import Members, MemberView
 from protocol.address import split_address
 from protocol.api import AgentInfo, PeerInfo, Peers
+from protocol.births import Census, Household
+from protocol.homes import Standing, outranks
 from protocol.identity import NodeId, show_id
 from protocol.messages import EMBEDDED_CHOICE, AgentSummary, Contact
 
@@ -36,6 +42,33 @@ class SwarmDirectory:
         """Other live nodes that announced room for agents."""
         return [(view.node_id, view.announcement.room) for view in self._members.others() if view.announcement.room > 0]
 
+    def census(self) -> Census:
+        """Agents, room and families of every live node, this one included."""
+        return Census(_household(view) for view in self._members.living())
+
+    def lives_on(self, node_id: NodeId, agent_id: bytes) -> bool:
+        """Whether that node announced that agent."""
+        view = self._members.get(node_id)
+        return view is not None and any(agent.agent_id == agent_id for agent in view.agents)
+
+    def claims(self) -> Mapping[bytes, Standing]:
+        """For every agent of another live node, the best of those who say that it lives with them."""
+        found: dict[bytes, Standing] = {}
+        for view in self._members.others():
+            for agent in view.agents:
+                standing = (agent.epoch, view.node_id)
+                if agent.agent_id not in found or outranks(standing, found[agent.agent_id]):
+                    found[agent.agent_id] = standing
+        return found
+
+    def departed(self) -> list[Departed]:
+        """Nodes taken for dead; those that said goodbye are not among them."""
+        return [
+            Departed(view.node_id, self._members.silent_s(view), {agent.agent_id: agent.epoch for agent in view.agents})
+            for view in self._members.all()
+            if view.state == "dead"
+        ]
+
     def keepers(self) -> list[str]:
         """Addresses of live nodes that redeem join tokens."""
         return [view.announcement.address for view in self._members.others() if view.announcement.keeper and view.announcement.address]
@@ -48,6 +81,11 @@ class SwarmDirectory:
         views = {view.node_id: view for view in self._members.all()}
         near = [_peer_info(views[node_id]) for node_id in neighbours if node_id in views]
         return Peers(near, [_peer_info(view) for view in views.values()])
+
+
+def _household(view: MemberView) -> Household:
+    families = Counter(agent.founder or agent.agent_id for agent in view.agents)
+    return Household(view.node_id, len(view.agents), view.announcement.room, families)
 
 
 def contact_of(view: MemberView) -> Contact:

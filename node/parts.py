@@ -17,8 +17,12 @@ import platformdirs
 
 from node.admission import Admission
 from node.agents.book import SqliteBook
+from node.agents.homes import Homes
 from node.agents.host import AgentHost, Surroundings
+from node.agents.limits import BirthRule
+from node.agents.migration import Migration, Moved
 from node.agents.nursery import Nursery
+from node.agents.rebirth import Rebirth
 from node.agents.replication import Replicator
 from node.blobs import Blobs
 from node.books import SqliteContacts, SqliteKeep, SqliteReceipts, SqliteRecords
@@ -70,7 +74,7 @@ class Controls:
     """How a request ends the node; the daemon supplies them."""
 
     stop: Callable[[], None]
-    leave: Callable[[], Awaitable[None]]
+    leave: Callable[[], Awaitable[Moved]]
 
 
 class Parts:
@@ -131,17 +135,22 @@ class Parts:
             genesis=hashlib.sha256(self._config.name.encode()).digest(),
             surroundings=surroundings,
         )
+        rule = BirthRule(me, self.directory.census)
         self.replicator = Replicator(
             runtime,
             me,
             self.host,
             self.exchange,
             self.directory.rooms,
+            rule=rule,
             threshold=self._config.division_threshold,
             scaled=True,
             on_event=self._on_agent_event,
         )
-        self.nursery = Nursery(runtime, self.host, self.exchange)
+        self.nursery = Nursery(runtime, self.host, self.exchange, rule=rule, lives_on=self.directory.lives_on)
+        self.migration = Migration(runtime, me, self.host, self.replicator.handover, self.directory)
+        self.homes = Homes(runtime, me, self.host.population, self.dht, self.directory, self.blobs)
+        self.rebirth = Rebirth(runtime, me, self.host, self.dht, self.directory, self.blobs)
         self.memory = Memory(runtime, situation.credentials.key.public, self.dht, SqliteKeep(store))
         receipts = SqliteReceipts(store, runtime.now)
         self.council = Council(
@@ -248,6 +257,7 @@ class Parts:
 
     def _on_agents_changed(self) -> None:
         self.announcer.changed()
+        self.homes.changed()
 
     def _on_agent_event(self, kind: Literal["birth", "death"], data: EventData) -> None:
         self.events.emit(kind, dict(data))

@@ -12,6 +12,7 @@ from node.admission import Admission
 from node.agents.describe import agent_info
 from node.agents.files import export_agent, import_agent, lineage_of
 from node.agents.host import AgentHost
+from node.agents.migration import Moved
 from node.config import Config
 from node.council.canaries import Canary
 from node.council.council import Council
@@ -39,6 +40,7 @@ from protocol.api import (
     DhtValues,
     FeedbackReply,
     FeedbackRequest,
+    LeaveReply,
     MemoryAdded,
     MemoryInfo,
     MemoryPurge,
@@ -94,6 +96,8 @@ class NodeView:
             ready=self._now.ready,
             notices=self._now.notices,
             measured=self._host.measured(),
+            capacity=self._host.population.capacity,
+            capacity_reason=self._host.capacity.reason,
         )
 
     def peers(self) -> Peers:
@@ -221,7 +225,7 @@ class ControlView:
         metrics: Metrics,
         ready: Callable[[], bool],
         stop: Callable[[], None],
-        leave: Callable[[], Awaitable[None]],
+        leave: Callable[[], Awaitable[Moved]],
     ) -> None:
         self._broadcast = broadcast
         self._metrics = metrics
@@ -238,8 +242,9 @@ class ControlView:
     def stop(self) -> None:
         self._stop()
 
-    async def leave(self) -> None:
-        await self._leave()
+    async def leave(self) -> LeaveReply:
+        moved = await self._leave()
+        return LeaveReply(True, moved.moved, len(moved.stayed))
 
     async def broadcast(self, request: BroadcastRequest, /) -> None:
         await self._broadcast.publish("message", msgspec.json.encode(request), BROADCAST_TTL_S)

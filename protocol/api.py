@@ -63,6 +63,9 @@ class NodeInfo(Struct, frozen=True):
     """What a person should know: no weights, open swarm, renewed ports."""
     measured: int = 0
     """Agents of this node that have answered the canary questions."""
+    capacity: int = 0
+    """Most agents that this node hosts."""
+    capacity_reason: str = ""
 
 
 class PeerInfo(Struct, frozen=True):
@@ -453,6 +456,10 @@ class StopReply(Struct, frozen=True):
 
 class LeaveReply(Struct, frozen=True):
     leaving: bool
+    moved: int = 0
+    """Agents that live on another node now."""
+    stayed: int = 0
+    """Agents that found no room; they are still in the node's database."""
 
 
 class ApiFile(Struct, frozen=True):

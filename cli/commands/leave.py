@@ -15,12 +15,17 @@ app = typer.Typer(add_completion=False)
 @app.command()
 @with_target
 def leave(target: Target) -> int | None:
-    """Leave the swarm for good and stop.
+    """Move the agents to other nodes, leave the swarm for good and stop.
 
     To stop for a while: `moot stop`.
     """
     reply = target.client().post("/v1/leave", LeaveReply)
     if target.is_local:
         wait_until_gone(target.directory)
-    target.show(reply, lambda _: Text("left"))
+    target.show(reply, _render)
     return None
+
+
+def _render(reply: LeaveReply) -> Text:
+    agents = f"left; {reply.moved} agents moved to other nodes" if reply.moved else "left"
+    return Text(f"{agents}; {reply.stayed} agents found no room and stay in the database of this node" if reply.stayed else agents)

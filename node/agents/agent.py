@@ -47,7 +47,7 @@ class Agent:
     """Nodes that may let it live on in this one's place: they keep its checkpoint, or it was being moved to them."""
     confirmed: bool = True
     """Whether the node that sent it here knows that it arrived."""
-    promised: NodeId = b""
+    promised: NodeId | None = None
     """For a child that is not born yet: the node it is on offer to."""
     _packed: tuple[bytes, bytes] | None = field(default=None, init=False)
     """Bytes and hash of the genome, made when they are asked for: learning changes a genome far more often than anybody reads it."""
@@ -130,7 +130,7 @@ def to_row(agent: Agent, *, unborn: bool = False) -> bytes:
             agent.epoch,
             list(agent.entrusted),
             agent.confirmed,
-            agent.promised,
+            agent.promised or b"",
             unborn,
         )
     )
@@ -158,9 +158,9 @@ def from_row(row: AgentRow, genome: Genome) -> Agent:
         lineage=tuple(row.lineage),
         novelty=row.novelty,
         epoch=row.epoch,
-        entrusted=tuple(row.entrusted),
+        entrusted=tuple(NodeId(node) for node in row.entrusted),
         confirmed=row.confirmed,
-        promised=row.promised,
+        promised=NodeId(row.promised) if row.promised else None,
     )
 
 

@@ -83,7 +83,9 @@ class Handover:
         """Whether that node accepted an agent lately and did not start it."""
         return self._avoided.get(node_id, 0.0) > self._runtime.monotonic()
 
-    async def offer(self, node_id: NodeId, message: BirthOffer, data: bytes, *, risked: bool = False, settle_s: float = SETTLE_S) -> Outcome:
+    async def offer(
+        self, node_id: NodeId, message: BirthOffer, data: bytes, *, risked: bool = False, settle_s: float = SETTLE_S
+    ) -> Outcome:
         """Offer an agent to one node and see it through. `risked`: the node may have all of `data` from an earlier offer."""
         key = (node_id, message.genome)
         if key in self._offers:

@@ -7,6 +7,7 @@ A brain that cannot be loaded is `failed` with its reason, and the others go on.
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from node.agents.agent import Agent, born
 from node.agents.answers import ask_of, choices_of, opinions, vote_of, why_not
 from node.agents.book import AgentBook
 from node.agents.canaries import logprobs_of
+from node.agents.capacity import Capacity, capacity_of, cores, free_memory
 from node.agents.describe import agent_info, brain_info, summary
 from node.agents.feedback import Feedback
 from node.agents.measurer import MeasurementFiles, Measurer
@@ -37,6 +39,8 @@ from protocol.errors import UserError
 from protocol.identity import NodeId, NodeKey
 from protocol.messages import AgentSummary
 
+MEASURE_S = 60.0
+"""How often capacity is worked out anew."""
 NO_AGENT = "no such agent lives on this node"
 
 
@@ -74,12 +78,13 @@ class AgentHost:
         topics: Topics,
         canaries: Sequence[Example],
         *,
-        capacity: int,
+        capacity: int | None,
         genesis: bytes = b"",
         surroundings: Surroundings | None = None,
     ) -> None:
-        """`genesis` seeds the first generation (default: this node's id). Equal seeds give equal genomes, so that a machine that
-        founds a node again under the same name finds its measurements on disk."""
+        """`capacity`: most agents; None: as many as memory, cores and brains allow (`capacity.py`). `genesis` seeds the first generation
+        (default: this node's id). Equal seeds give equal genomes, so that a machine that founds a node again under the same name finds
+        its measurements on disk."""
         around = surroundings or Surroundings()
         self._runtime = runtime
         self._me = self.me = me
@@ -92,7 +97,10 @@ class AgentHost:
         self._files = MeasurementFiles(around.cache_dir / "canaries") if around.cache_dir is not None else None
         self._measurers: dict[str, Measurer] = {}
         self._settled: set[str] = set()
-        self.population = Population(runtime, me, book, capacity, around.on_event, around.on_change, around.selection)
+        self.capacity = Capacity(capacity, "as configured") if capacity is not None else Capacity(0, "not measured yet")
+        self._measures_capacity = capacity is None
+        self._measure_capacity()
+        self.population = Population(runtime, me, book, self.capacity.agents, around.on_event, around.on_change, around.selection)
         self.raters = Raters(me)
         self._feedback = Feedback(self.population, self.worker, self._learnt, self.raters, runtime.now)
         self.on_interaction: Callable[[Agent], None] = lambda agent: None
@@ -108,12 +116,34 @@ class AgentHost:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.population.save_behind(), name="agents: book")
+                group.create_task(self._keep_capacity(), name="agents: capacity")
                 for worker in self._workers.values():
                     group.create_task(self._live(worker), name=f"agents: {worker.brain.name}")
         finally:
             await self.population.close()
             for worker in self._workers.values():
                 worker.close()
+
+    def _measure_capacity(self) -> None:
+        if self._measures_capacity:
+            schemas = [worker.brain.schema() for worker in self._workers.values() if worker.state == "ready"]
+            largest = max((sum(4 * math.prod(spec.shape) for spec in schema.values()) for schema in schemas), default=0)
+            slowest = max((worker.item_s for worker in self._workers.values()), default=0.0)
+            self.capacity = capacity_of(free_memory(), cores(), largest, slowest)
+
+    async def _keep_capacity(self) -> None:
+        """Room follows the machine, unless it was configured; agents that live here stay."""
+        while self._measures_capacity:
+            await asyncio.sleep(MEASURE_S)
+            self._measure_capacity()
+            if self._measures_capacity:
+                self.population.capacity = self.capacity.agents
+
+    def close_doors(self) -> None:
+        """Nobody comes to live here any more: the node leaves."""
+        self._measures_capacity = False
+        self.capacity = Capacity(0, "this node leaves the swarm")
+        self.population.capacity = 0
 
     async def _live(self, worker: BrainWorker) -> None:
         """One brain from loading to the end."""

@@ -110,7 +110,7 @@ class Population:
     # ---- life and death -------------------------------------------------------------------------------------------
 
     async def expect(self, child: Agent, parent: Agent, used: int) -> None:
-        """A child is conceived: it is written down together with its parent, which has `used` up so many interactions. Raises `NotAvailable`."""
+        """A child is conceived: written down together with its parent, which `used` up so many interactions. Raises `NotAvailable`."""
         parent.since_division -= used
         await self._book.save({parent.agent_id: to_row(parent), child.agent_id: to_row(child, unborn=True)})
         self.unborn[child.agent_id] = child
@@ -128,7 +128,7 @@ class Population:
 
     async def adopt(self, agent: Agent, *, came: bool = False) -> None:
         """Write the agent down, then let it live. `came`: it was born long ago. Raises `NotAvailable` when the disk refuses."""
-        agent.promised = b""
+        agent.promised = None
         await self._book.save({agent.agent_id: to_row(agent)})
         self._agents[agent.agent_id] = agent
         self.unborn.pop(agent.agent_id, None)

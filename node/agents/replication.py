@@ -157,7 +157,7 @@ class Replicator:
     async def _place_elsewhere(self, child: Agent, resumed: bool) -> bool:
         """Whether it lives on another node now."""
         population = self._host.population
-        first = [child.promised] if resumed and child.promised else []
+        first = [child.promised] if resumed and child.promised is not None else []
         for node_id in [*first, *(node for node in self._candidates() if node not in first)]:
             await population.promise(child, node_id)
             offer = BirthOffer(

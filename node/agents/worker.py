@@ -45,6 +45,7 @@ class BrainWorker:
     """Owns one brain: its loading, its queue and its end."""
 
     def __init__(self, runtime: Runtime, brain: Brain, on_progress: Progress) -> None:
+        self._runtime = runtime
         self._thread = runtime.worker(f"brain {brain.name}")
         self._on_progress = on_progress
         self._waiting: deque[_Job] = deque()
@@ -59,6 +60,8 @@ class BrainWorker:
         """How far loading is, 0 to 1."""
         self.calls = 0
         """Batches that the brain has answered."""
+        self.item_s = 0.0
+        """Seconds that one item took lately (exponential mean over batches); 0 before the first."""
 
     async def load(self) -> None:
         """Load the brain; a failure is this brain's own and is kept as `state` and `detail`."""
@@ -135,9 +138,12 @@ class BrainWorker:
 
     async def _answer(self, jobs: list[_Job]) -> None:
         results: list[Any] | UserError = NotAvailable(STOPPING)
+        began, count = self._runtime.monotonic(), sum(len(job.items) for job in jobs)
         try:
             results = await self._guarded(jobs[0].function, [item for job in jobs for item in job.items])
             self.calls += 1
+            took = (self._runtime.monotonic() - began) / max(1, count)
+            self.item_s = took if self.calls == 1 else 0.9 * self.item_s + 0.1 * took
         finally:
             if not isinstance(results, InvalidRequest) or len(jobs) == 1:
                 self._settle(jobs, results)

@@ -30,6 +30,7 @@ from protocol.api import (
     Event,
     FeedbackReply,
     FeedbackRequest,
+    LeaveReply,
     MemoryAdded,
     MemoryInfo,
     MemoryPurge,
@@ -157,8 +158,8 @@ class ControlService(Protocol):
     def stop(self) -> None:
         """Begin a clean shutdown and return at once."""
 
-    async def leave(self) -> None:
-        """Tell the swarm that this node will not come back, then begin a clean shutdown."""
+    async def leave(self) -> LeaveReply:
+        """Move the agents away, tell the swarm that this node will not come back, then begin a clean shutdown."""
 
     async def broadcast(self, request: BroadcastRequest, /) -> None: ...
 

@@ -89,6 +89,10 @@ class Members:
     def others(self) -> list[MemberView]:
         return [view for view in self.living() if view.node_id != self._me]
 
+    def silent_s(self, view: MemberView) -> float:
+        """Seconds since its newest sign of life."""
+        return self._runtime.monotonic() - view.heard_at
+
     def address_of(self, node_id: NodeId) -> str | None:
         view = self._views.get(node_id)
         return view.announcement.address or None if view is not None else None

@@ -98,7 +98,12 @@ class House:
     def census(self) -> Census:
         """As if everybody had just announced."""
         return Census(
-            Household(house.node_id, len(house.residents), max(house.host.room(), house.promised), Counter(a.family for a in house.residents))
+            Household(
+                house.node_id,
+                len(house.residents),
+                max(house.host.room(), house.promised),
+                Counter(agent.family for agent in house.residents),
+            )
             for house in self.town
         )
 

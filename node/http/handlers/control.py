@@ -17,5 +17,4 @@ async def stop(call: Call[None]) -> StopReply:
 
 
 async def leave(call: Call[None]) -> LeaveReply:
-    await call.services.control.leave()
-    return LeaveReply(leaving=True)
+    return await call.services.control.leave()

@@ -33,6 +33,7 @@ from protocol.api import (
     FeedbackReply,
     FeedbackRequest,
     IterationInfo,
+    LeaveReply,
     MemoryAdded,
     MemoryInfo,
     MemoryPurge,
@@ -242,8 +243,9 @@ class FakeControl:
     def stop(self) -> None:
         self.stopped = True
 
-    async def leave(self) -> None:
+    async def leave(self) -> LeaveReply:
         self.left = True
+        return LeaveReply(True)
 
     async def broadcast(self, request: BroadcastRequest) -> None:
         self.said.append(request)

@@ -82,7 +82,7 @@ async def test_broadcast_run_stop_and_leave_reach_the_daemon(client: ClientSessi
     async with client.post("/v1/stop", headers=AS_ADMIN) as reply:
         assert await reply.json() == {"stopping": True}
     async with client.post("/v1/leave", headers=AS_ADMIN) as reply:
-        assert await reply.json() == {"leaving": True}
+        assert await reply.json() == {"leaving": True, "moved": 0, "stayed": 0}
     assert (len(daemon.control.said), daemon.control.stopped, daemon.control.left) == (1, True, True)
 
 
