@@ -36,6 +36,8 @@ FEW_FAMILIES: Final = 1.25
 MOST_AGENTS: Final = 256
 """Of one node, as in an announcement."""
 CREDIBLE: Final = 4
+MARGIN: Final = 20
+"""Births stop one part in so many below a limit: announcements are late, and not everybody keeps to rules."""
 PARENT_SHARE: Final = 4
 """One parent's node gets a quarter of a host's births in a window (where fewer others live, an equal share), and always one."""
 
@@ -82,7 +84,12 @@ class Census:
 
     @property
     def free(self) -> int:
-        return max(0, self.budget - self.population)
+        """Births that the swarm has room for; they stop a little short of the budget."""
+        return max(0, self.budget - self.budget // MARGIN - self.population)
+
+    def left(self, family: bytes) -> int:
+        """Births that a family may still have; they stop a little short of the ceiling. Negative where it holds more."""
+        return self.ceiling - self.ceiling // MARGIN - self.families[family]
 
     @property
     def ceiling(self) -> int:
@@ -133,7 +140,7 @@ class BirthLedger:
                 return "too many children of your node this minute"
         if family == replaced:
             return None
-        left = census.ceiling - census.families[family]
+        left = census.left(family)
         if left <= 0:
             return f"its family holds {census.share(family):.0%} of the swarm, more than it may"
         if self._families[family] >= self._granted(family, left, census.nodes):

@@ -103,18 +103,20 @@ class Replicator:
         worker = self._host.worker(agent.brain)
         if worker is None or not worker.brain.capabilities.divides:
             return False
-        threshold = self._threshold
-        if self._scaled:
-            population = self._host.population
-            threshold = threshold_of(self._threshold, agent, population.room(), population.capacity)
-        return agent.since_division >= threshold and agent.agent_id not in self._dividing
+        return agent.since_division >= self._threshold_of(agent) and agent.agent_id not in self._dividing
+
+    def _threshold_of(self, agent: Agent) -> int:
+        if not self._scaled:
+            return self._threshold
+        population = self._host.population
+        return threshold_of(self._threshold, agent, population.room(), population.capacity)
 
     def _may_divide(self, agent: Agent) -> bool:
         """Ripe, and within what this node may do at once and in a minute."""
         return self._is_ripe(agent) and len(self._dividing) < MAX_DIVIDING and self._births.take(self._runtime.monotonic())
 
     async def _divide(self, parent: Agent) -> None:
-        used = parent.since_division
+        used = min(parent.since_division, self._threshold_of(parent))
         try:
             child = await self._conceive(parent)
             await self._host.population.expect(child, parent, used)
@@ -122,7 +124,9 @@ class Replicator:
             log.warning("a division failed", parent=show_id(parent.agent_id), reason=str(error))
             parent.since_division = 0
         else:
-            await self._find_home(child)
+            if not await self._find_home(child):
+                parent.since_division = 0
+                self._host.population.touch(parent)
         finally:
             self._dividing.discard(parent.agent_id)
             self._noticed(parent)
@@ -138,14 +142,14 @@ class Replicator:
         child.fitness = parent.fitness.inherited()
         return child
 
-    async def _find_home(self, child: Agent, *, resumed: bool = False) -> None:
-        """From a conceived child to one that lives somewhere, or to none. `resumed`: the node it is promised to may have it already."""
+    async def _find_home(self, child: Agent, *, resumed: bool = False) -> bool:
+        """Whether a conceived child lives somewhere in the end. `resumed`: the node it is promised to may have it already."""
         try:
             for turn in range(TRIES):
                 if turn:
                     await asyncio.sleep(RECHECK_S)
                 if await self._place_elsewhere(child, resumed) or await self._place_here(child):
-                    return
+                    return True
                 resumed = False
                 if not self._held_back(child):
                     break
@@ -153,6 +157,7 @@ class Replicator:
             log.info("a child found no place", parent=show_id(child.parent_id))
         except MootError as error:
             log.warning("a child has no home yet; its node will try again when it is started", reason=str(error))
+        return False
 
     async def _place_elsewhere(self, child: Agent, resumed: bool) -> bool:
         """Whether it lives on another node now."""
@@ -180,7 +185,7 @@ class Replicator:
         if self._held_back(child):
             return False
         if population.room() == 0 or self._refusal(child, now, None) is not None:
-            victim = population.weakest(child.brain, self._dividing | {child.parent_id})
+            victim = self._victim(child, now)
             if victim is None or self._refusal(child, now, victim) is not None:
                 return False
             await population.bury(victim, "made room for a child")
@@ -188,6 +193,16 @@ class Replicator:
             self._rule.note(self._me, child.family, now, replaced=victim.family if victim else None)
         await self._host.adopt(child)
         return True
+
+    def _victim(self, child: Agent, now: float) -> Agent | None:
+        """Who dies for the child: the least fit of families that outgrew their share of the swarm, if any live here, else of all."""
+        population, spare = self._host.population, self._dividing | {child.parent_id}
+        if self._rule is not None:
+            census = self._rule.census(now)
+            others = {agent.agent_id for agent in population.of(child.brain) if census.left(agent.family) >= 0}
+            if (victim := population.weakest(child.brain, spare | others)) is not None:
+                return victim
+        return population.weakest(child.brain, spare)
 
     def _held_back(self, child: Agent) -> bool:
         """There is room here and in the swarm, but too many were born lately: nobody has to die, later will do."""

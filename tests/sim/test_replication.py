@@ -4,160 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import Counter
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import pytest
 
-from node.agents.agent import Agent
 from node.agents.handover import BIRTH_S, SETTLE_S
-from node.agents.host import AgentHost, Surroundings
-from node.agents.limits import BirthRule
-from node.agents.nursery import MAX_RESERVED_EACH, RESERVE_S, Nursery
-from node.agents.population import Data
-from node.agents.replication import Replicator
+from node.agents.nursery import MAX_RESERVED_EACH, RESERVE_S
 from node.brains.base import Brain
-from node.brains.registry import Team
 from node.links.exchange import Exchange
-from node.links.memory import MemoryFactory
-from node.testing import World, lossy, simulate
-from node.testing.book import MemoryBook
+from node.testing import World, lossy
 from node.testing.brain import ScriptedBrain
-from protocol.ballots import Question
-from protocol.births import Census, Household
 from protocol.errors import Refused, Unreachable
 from protocol.identity import Member, NodeId
 from protocol.lineage import conceive
-from protocol.messages import PROTOCOL_VERSION, Birth, BirthOffer, BirthReply, GenomeChunk, GenomeRequest, Hello, LinkMessage
+from protocol.messages import Birth, BirthOffer, BirthReply, GenomeChunk, GenomeRequest, LinkMessage
+from tests.sim.houses import THRESHOLD, House, family, pair, run
 
-PORT = 7337
-THRESHOLD = 5
 SEEDS = range(1, 41)
-
-
-class NoTopics:
-    def infer(self, question: str, choices: object) -> str | None:
-        return None
-
-
-@dataclass
-class House:
-    """One simulated node that hosts agents; it knows the room of the others as if they had announced it."""
-
-    world: World
-    name: str
-    town: list[House]
-    agents: int = 1
-    capacity: int = 8
-    births_per_minute: int = 60
-    book: MemoryBook = field(default_factory=MemoryBook)
-    brains: list[Brain] = field(default_factory=lambda: [ScriptedBrain()])
-    with_replication: bool = True
-    promised: int = 0
-    """Room that the node pretends to have."""
-
-    def __post_init__(self) -> None:
-        self.runtime = self.world.runtime_of(self.name)
-        self.credentials = self.world.credentials(self.name)
-        self.node_id: NodeId = self.credentials.node_id
-        self.address = f"{self.world.host(self.name)}:{PORT}"
-        self.events: list[tuple[str, Data]] = []
-        self.factory = MemoryFactory(self.world.network, self.world.host(self.name), self.credentials)
-        hello = Hello(PROTOCOL_VERSION, self.name, self.address)
-        self.exchange = Exchange(self.runtime, self.factory, self.node_id, lambda: hello, self._resolve)
-        around = Surroundings(on_event=lambda kind, data: self.events.append((kind, data)), key=self.credentials.key)
-        teams = [Team(brain, self.agents) for brain in self.brains]
-        self.host = AgentHost(
-            self.runtime, self.node_id, self.book, teams, NoTopics(), (), capacity=self.capacity, surroundings=around
-        )  # fmt: skip
-        self.loops: list[Any] = [self.host.run]
-        if self.with_replication:
-            on_event = around.on_event
-            rule = BirthRule(self.node_id, self.census)
-            self.replicator = Replicator(
-                self.runtime, self.node_id, self.host, self.exchange, self.rooms,
-                rule=rule, threshold=THRESHOLD, births_per_minute=self.births_per_minute, on_event=on_event,
-            )  # fmt: skip
-            self.nursery = Nursery(self.runtime, self.host, self.exchange, rule=rule, births_per_minute=self.births_per_minute)
-            self.loops += [self.replicator.run, self.nursery.run]
-        self.town.append(self)
-
-    async def start(self, tasks: asyncio.TaskGroup) -> None:
-        self.exchange.start(tasks)
-        await self.factory.listen(self.world.host(self.name), PORT, self.exchange.accept)
-        for loop in self.loops:
-            tasks.create_task(loop())
-        await self.host.ready.wait()
-
-    def rooms(self) -> list[tuple[NodeId, int]]:
-        return [(house.node_id, max(house.host.room(), house.promised)) for house in self.town]
-
-    def census(self) -> Census:
-        """As if everybody had just announced."""
-        return Census(
-            Household(
-                house.node_id,
-                len(house.residents),
-                max(house.host.room(), house.promised),
-                Counter(agent.family for agent in house.residents),
-            )
-            for house in self.town
-        )
-
-    @property
-    def residents(self) -> list[Agent]:
-        return self.host.population.all()
-
-    @property
-    def children(self) -> list[Agent]:
-        return [agent for agent in self.residents if agent.parent_id]
-
-    async def ask(self, times: int, agent: Agent | None = None) -> None:
-        """Interactions for an agent (default: the first)."""
-        asked = agent or self.residents[0]
-        for _ in range(times):
-            question = Question(self.runtime.token_bytes(20), "choice", "Which?", ["a", "b"], [], "", 0.0)
-            votes, missing = await self.host.vote(question, [asked.agent_id], 1.0)
-            assert len(votes) == 1, missing
-
-    def _resolve(self, node_id: NodeId) -> str | None:
-        return next((house.address for house in self.town if house.node_id == node_id), None)
-
-
-class Over(Exception):
-    """Ends a simulation whose nodes would run for ever."""
-
-
-Scenario = Callable[[World, asyncio.TaskGroup], Awaitable[None]]
-
-
-def run(seed: int, scenario: Scenario) -> None:
-    async def main(world: World) -> None:
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                await scenario(world, tasks)
-                raise Over
-        except* Over:
-            pass
-
-    simulate(seed, main)
-
-
-async def pair(world: World, tasks: asyncio.TaskGroup) -> tuple[House, House]:
-    """A node with one agent and a node with room for children."""
-    town: list[House] = []
-    home, other = House(world, "home", town), House(world, "other", town, agents=0)
-    for house in town:
-        await house.start(tasks)
-    return home, other
-
-
-def family(town: list[House]) -> list[bytes]:
-    """The ids of all children, wherever they live."""
-    return [child.agent_id for house in town for child in house.children]
 
 
 # ---- what goes wrong ----------------------------------------------------------------------------------------------------
