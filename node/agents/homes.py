@@ -55,7 +55,6 @@ class Homes:
         self._swarm = swarm
         self._vault = vault
         self._stated: dict[bytes, _Stated] = {}
-        self._known: set[bytes] = set()
         self._news = asyncio.Event()
 
     def changed(self) -> None:
@@ -77,9 +76,10 @@ class Homes:
         """Bring the DHT up to date; what fails is tried again in the next round."""
         self._news.clear()
         agents = {agent.agent_id: agent for agent in self._population.all()}
-        self._known |= agents.keys()
-        for agent_id in sorted(self._known - agents.keys()):
-            await self._withdraw(agent_id)
+        for _ in range(len(self._population.gone)):
+            agent_id = self._population.gone.popleft()
+            if agent_id not in agents and not await self._withdraw(agent_id):
+                self._population.gone.append(agent_id)
         for agent in agents.values():
             if self._population.get(agent.agent_id) is agent:
                 await self._state(agent)
@@ -119,12 +119,12 @@ class Homes:
             agent.entrusted = entrusted
             await self._population.note(agent)
 
-    async def _withdraw(self, agent_id: bytes) -> None:
+    async def _withdraw(self, agent_id: bytes) -> bool:
         """An empty value that lives as long as the one that it hides."""
         try:
             await self._shelf.put(home_key(agent_id), SUBKEY, b"", RECORD_S)
         except MootError as error:
             log.info("a record of an agent that left is still there", agent=show_id(agent_id), reason=str(error))
-            return
-        self._known.discard(agent_id)
+            return False
         self._stated.pop(agent_id, None)
+        return True

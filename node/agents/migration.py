@@ -62,7 +62,8 @@ class Migration:
             while waiting:
                 agent = waiting.pop()
                 try:
-                    result.moved += await self._move(agent, deadline)
+                    moved = await self._move(agent, deadline)
+                    result.moved += moved
                 except MootError as error:
                     log.warning("an agent did not move", agent=show_id(agent.agent_id), reason=str(error))
 
@@ -85,8 +86,9 @@ class Migration:
             agent.entrusted = tuple(dict.fromkeys([node_id, *agent.entrusted]))[:16]
             await population.note(agent)
             data = state_of(agent)
+            parent = agent.parent_id or agent.agent_id  # not looked at: the state tells
             offer = BirthOffer(
-                agent.agent_id, agent.parent_id, agent.brain, agent.generation, content_hash(data), len(data), [], agent.epoch + 1, True
+                agent.agent_id, parent, agent.brain, agent.generation, content_hash(data), len(data), [], agent.epoch + 1, True
             )
             outcome = await self._handover.offer(node_id, offer, data, settle_s=max(0.0, deadline - self._runtime.monotonic()))
             if outcome is Outcome.BORN:

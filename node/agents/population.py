@@ -8,6 +8,7 @@ divided, so that a crash in the middle of a division neither loses nor repeats i
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from typing import Literal
 
@@ -23,6 +24,7 @@ from protocol.errors import Malformed, PeerError, UserError
 from protocol.identity import NodeId, show_id
 
 SAVE_S = 1.0
+MAX_GONE = 4_096
 LAST_SAVE_S = 1.0
 
 Data = Mapping[str, str | float | int | bool | None]
@@ -57,6 +59,8 @@ class Population:
         self._changed: set[bytes] = set()
         self.unborn: dict[bytes, Agent] = {}
         """Children that have no home yet."""
+        self.gone: deque[bytes] = deque(maxlen=MAX_GONE)
+        """Who died or moved away and still has a record in the DHT; `homes.py` takes them off."""
         self._news = asyncio.Event()
 
     def get(self, agent_id: bytes) -> Agent | None:
@@ -145,6 +149,7 @@ class Population:
     async def depart(self, agent: Agent, reason: str) -> None:
         """The agent lives on elsewhere; here it is gone. Raises `NotAvailable` when the disk refuses."""
         await self._book.bury(agent.agent_id, self._runtime.now(), reason)
+        self.gone.append(agent.agent_id)
         self._agents.pop(agent.agent_id, None)
         self._changed.discard(agent.agent_id)
         self._on_change()
