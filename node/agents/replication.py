@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 
@@ -32,6 +33,8 @@ MAX_OFFERS = 4
 MAX_DIVIDING = 4
 RECHECK_S = 10.0
 """Divisions that a limit held back are tried again after this long."""
+SPREAD_S = 30.0
+"""A node that took a child in counts as fuller for this long, so that children spread before announcements catch up."""
 TRIES = 10
 """Times that a home is looked for before a child is given up."""
 
@@ -69,6 +72,8 @@ class Replicator:
         self._births = PerMinute(births_per_minute)
         self._on_event = on_event
         self._dividing: set[bytes] = set()
+        self._placed: list[tuple[float, NodeId]] = []
+        """When and where children of this node were taken in lately."""
         self._ripe = asyncio.Event()
         host.on_interaction = self._noticed
 
@@ -171,6 +176,7 @@ class Replicator:
             )  # fmt: skip
             outcome = await self.handover.offer(node_id, offer, child.packed, risked=node_id in first)
             if outcome is Outcome.BORN:
+                self._placed.append((self._runtime.monotonic(), node_id))
                 await population.forget(child, f"born on {show_id(node_id)}")
                 self._on_event("birth", birth_data(child.agent_id, child.parent_id, child.brain, child.generation, node_id))
                 return True
@@ -216,10 +222,13 @@ class Replicator:
         return self._rule.refusal(self._me, child.family, now, replaced=victim.family if victim else None)
 
     def _candidates(self) -> list[NodeId]:
-        """Nodes to ask, those with most room first, equals in random order."""
+        """Nodes to ask, those with most room first, equals in random order. A node that just took a child in has less than it last said."""
+        now = self._runtime.monotonic()
+        self._placed = [(at, node_id) for at, node_id in self._placed if now - at < SPREAD_S]
+        taken = Counter(node_id for _, node_id in self._placed)
         welcoming = self._rule.welcoming(self._runtime.now()) if self._rule is not None else None
         rooms = [
-            (node_id, room)
+            (node_id, room - taken[node_id])
             for node_id, room in self._rooms()
             if room > 0 and node_id != self._me and not self.handover.avoids(node_id) and (welcoming is None or node_id in welcoming)
         ]

@@ -1,0 +1,95 @@
+"""Living agents over real daemons: a division that a kill interrupts, agents that move when their node leaves, and those of a dead node."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from cli.child import ChildDaemon
+from protocol.api import AgentInfo, ConsensusAnswer, ConsensusRequest, LeaveReply
+from tests.live.conftest import LiveSwarm, wait_until
+
+pytestmark = pytest.mark.live
+
+THRESHOLD = 5
+PHASES = {"before the offer": 0.0, "during the handover": 0.012, "after the birth": 0.25}
+"""Seconds from the answer that makes an agent ripe to the kill."""
+
+
+@pytest.fixture
+def four(live: LiveSwarm, tmp_path: Path) -> LiveSwarm:
+    """One founder on the first of four daemons; the others have room."""
+    settings = tmp_path / "life.toml"
+    settings.write_text(f"division_threshold = {THRESHOLD}\n", encoding="utf-8")
+    live.nodes.append(live.launch("n0", "--brain", "tiny:mlp=1", "--config", str(settings)))
+    live.nodes[0].wait_ready()
+    invitation = ("--bootstrap", live.nodes[0].address, "--token", live.token(3))
+    for number in range(1, 4):
+        live.nodes.append(live.launch(f"n{number}", "--brain", "tiny:mlp=0", "--config", str(settings), *invitation))
+    for node in live.nodes[1:]:
+        node.wait_ready()
+    live.wait(lambda: len(everybody(live.nodes[:1], "swarm")) == 1, "the founder to be announced")
+    return live
+
+
+def everybody(nodes: list[ChildDaemon], scope: str = "node") -> list[AgentInfo]:
+    return [agent for node in nodes for agent in node.client.get(f"/v1/agents?scope={scope}", list[AgentInfo])]
+
+
+def ask(node: ChildDaemon, times: int) -> None:
+    """Questions that one agent answers."""
+    for number in range(times):
+        request = ConsensusRequest(embedding=[0.1 * number] * 16, agents=1, quorum=1, brain="tiny:mlp", deadline_s=5.0)
+        node.client.post("/v1/consensus", ConsensusAnswer, request)
+
+
+def due(agents: list[AgentInfo]) -> int:
+    return 1 + sum(agent.interactions // THRESHOLD for agent in agents)
+
+
+@pytest.mark.parametrize("victim", ["parent", "hosts"])
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_division_that_a_kill_interrupts_gives_one_child(four: LiveSwarm, phase: str, victim: str, tmp_path: Path) -> None:
+    """SIGKILL to the parent's daemon, or to one that has room, at three phases; started again, as many agents live as are due."""
+    ask(four.nodes[0], THRESHOLD)
+    threading.Event().wait(PHASES[phase])
+    number = 0 if victim == "parent" else 1
+    four.nodes[number].kill()
+    settings = tmp_path / "life.toml"
+    brain = "tiny:mlp=1" if number == 0 else "tiny:mlp=0"
+    again = four.launch(f"n{number}", "--brain", brain, "--config", str(settings))
+    again.wait_ready()
+    four.nodes[number] = again
+    wait_until(lambda: len(everybody(four.nodes)) == due(everybody(four.nodes)), "every child that is due")
+    agents = everybody(four.nodes)
+    assert len({agent.agent_id for agent in agents}) == len(agents) == due(agents)
+    assert len([agent for agent in agents if agent.parent_id is None]) == 1
+
+
+def test_a_node_that_leaves_takes_no_agent_with_it(four: LiveSwarm) -> None:
+    ask(four.nodes[0], THRESHOLD)
+    wait_until(lambda: len(everybody(four.nodes)) == 2, "the child")
+    before = {agent.agent_id: agent for agent in everybody(four.nodes)}
+    reply = four.nodes[0].client.post("/v1/leave", LeaveReply)
+    assert reply == LeaveReply(True, 1, 0)
+    assert four.nodes[0].process.wait(10) == 0
+    after = everybody(four.nodes[1:])
+    assert sorted(agent.agent_id for agent in after) == sorted(before)
+    assert {agent.agent_id: agent.interactions for agent in after} == {name: agent.interactions for name, agent in before.items()}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_agents_of_a_daemon_that_stays_dead_live_on_elsewhere_and_its_return_doubles_none(four: LiveSwarm, tmp_path: Path) -> None:
+    ask(four.nodes[0], THRESHOLD)
+    wait_until(lambda: len(everybody(four.nodes)) == 2, "the child")
+    before = sorted(agent.agent_id for agent in everybody(four.nodes))
+    threading.Event().wait(5.0)  # a checkpoint is made within seconds of a birth
+    four.nodes[0].kill()
+    wait_until(lambda: sorted(agent.agent_id for agent in everybody(four.nodes[1:])) == before, "the founder to be revived", 300.0)
+    again = four.launch("n0", "--brain", "tiny:mlp=0", "--config", str(tmp_path / "life.toml"))
+    again.wait_ready()
+    everyone = [again, *four.nodes[1:]]
+    wait_until(lambda: sorted(agent.agent_id for agent in everybody(everyone)) == before, "the old copy to give way")
