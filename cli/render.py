@@ -49,6 +49,7 @@ def render_run(run: RunInfo) -> RenderableType:
 
 def render_status(node: NodeInfo) -> RenderableType:
     """Who this node is and how it does."""
+    capacity = f"  of {node.capacity}: {node.capacity_reason}" if node.capacity_reason else ""
     rows: list[tuple[str, RenderableType]] = [
         ("node", Text.assemble(node.name, (f"  {node.node_id}", "dim"))),
         ("swarm", Text(node.swarm_id)),
@@ -56,7 +57,7 @@ def render_status(node: NodeInfo) -> RenderableType:
         ("state", Text("ready", "green") if node.ready else Text("starting", "yellow")),
         ("up", Text(show_duration(node.uptime_s))),
         ("roles", Text(", ".join(node.roles) or "member")),
-        ("agents", Text(str(node.agents))),
+        ("agents", Text.assemble(str(node.agents), (capacity, "dim"))),
     ]
     rows += [
         ("brain", Text.assemble(brain.name, (f"  {brain.state}", _state_style(brain.state)), (f"  {brain.detail}", "dim")))
@@ -92,7 +93,7 @@ def render_peers(peers: Peers) -> RenderableType:
 def render_agents(agents: Sequence[AgentInfo]) -> RenderableType:
     """One row an agent."""
     return table(
-        ["agent", "node", "brain", "generation", "parent", "fitness", "interactions"],
+        ["agent", "node", "brain", "generation", "parent", "family", "fitness", "interactions"],
         [
             [
                 agent.agent_id,
@@ -100,12 +101,13 @@ def render_agents(agents: Sequence[AgentInfo]) -> RenderableType:
                 agent.brain,
                 str(agent.generation),
                 short(agent.parent_id or ""),
+                f"{agent.family_share:.0%} of the swarm" if agent.family_share is not None else "",
                 f"{agent.fitness:.2f}",
                 str(agent.interactions),
             ]
             for agent in agents
         ],
-        right={3, 5, 6},
+        right={3, 6, 7},
         empty="No agents: start a node with a brain, for example `moot up --brain tiny`.",
     )
 

@@ -124,6 +124,8 @@ def _agent_info(view: MemberView, agent: AgentSummary) -> AgentInfo:
         agent.interactions,
         agent.born_at,
         agent.genome.hex(),
+        family=show_id(agent.founder or agent.agent_id),
+        epoch=agent.epoch,
     )
 
 

@@ -104,7 +104,8 @@ class NodeView:
         return self._directory.peers(self._neighbours.view)
 
     def agents(self, scope: Literal["node", "swarm"]) -> list[AgentInfo]:
-        return self._host.agent_infos() if scope == "node" else self._directory.agents()
+        agents, census = self._host.agent_infos() if scope == "node" else self._directory.agents(), self._directory.census()
+        return [msgspec.structs.replace(one, family_share=round(census.share(parse_id(one.family or one.agent_id)), 4)) for one in agents]
 
     def lineage(self, agent_id: str) -> list[DescentInfo]:
         return lineage_of(self._host.population, agent_id)

@@ -92,6 +92,12 @@ class AgentInfo(Struct, frozen=True):
     interactions: int
     born_at: float
     genome: str
+    family: str | None = None
+    """Id of the first of its line."""
+    family_share: float | None = None
+    """The line's part of the agents of the swarm, 0 to 1."""
+    epoch: int = 0
+    """How often it got a new home because its node left or died."""
 
 
 class DescentInfo(Struct, frozen=True):

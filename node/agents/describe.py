@@ -42,6 +42,8 @@ def agent_info(agent: Agent, node_id: NodeId) -> AgentInfo:
         interactions=agent.interactions,
         born_at=agent.born_at,
         genome=agent.genome_hash.hex(),
+        family=show_id(agent.family),
+        epoch=agent.epoch,
     )
 
 
