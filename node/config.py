@@ -52,6 +52,8 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     """Agents of each brain at the start."""
     capacity: Annotated[int, Meta(ge=0, le=256)] | None = None
     """Most agents this node hosts, children included. None: as many as free memory, cores and the brains' time allow."""
+    leave_on_stop: bool = False
+    """SIGTERM means `moot leave`: for machines that are taken away for good."""
     division_threshold: Annotated[int, Meta(ge=1, le=1_000_000)] = 5
     open: bool = False
     """Found or join the swarm that anybody may join."""

@@ -95,13 +95,14 @@ class Node:
         self._parts = parts
         self._now = situation
         self._stopping = asyncio.Event()
+        self._must_leave = False
         self._exit_code = 0
         self._api = parts.api(Controls(self.stop, self._leave), config.api_port or data.ports().api)
 
     async def run(self, on_ready: Callable[[Ready], None]) -> int:
         """Live until stopped; returns the exit code. Raises `UserError` when a port is taken or a file is damaged."""
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, self.stop)
+        loop.add_signal_handler(signal.SIGTERM, self._terminate)
         loop.add_signal_handler(signal.SIGINT, self._interrupt)
         async with AsyncExitStack() as stack:
             await self._listen(stack)
@@ -109,6 +110,8 @@ class Node:
                 services = [tasks.create_task(part, name=name) for name, part in self._services(tasks).items()]
                 await self._become_ready(on_ready)
                 await self._stopping.wait()
+                if self._must_leave and not self._now.leaving:
+                    await self._leave()
                 self._now.ready = False
                 await self._say_goodbye()
                 for service in services:
@@ -179,6 +182,10 @@ class Node:
     def stop(self) -> None:
         """Begin a clean shutdown; returns at once."""
         self._stopping.set()
+
+    def _terminate(self) -> None:
+        self._must_leave = self._config.leave_on_stop
+        self.stop()
 
     def _interrupt(self) -> None:
         self._exit_code = INTERRUPTED

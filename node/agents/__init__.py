@@ -1,4 +1,4 @@
-"""Agents: who lives on this node, how they answer, how they divide onto other nodes.
+"""Agents: who lives on this node, how they answer, divide onto other nodes, move, and outlive their node.
 
     agent.py        Agent: a genome with a history; its row in the book; how ids are made
     genome.py       bytes <-> genome, everything checked before anything is loaded
@@ -13,13 +13,21 @@
     feedback.py     a rating as credit and as a lesson
     describe.py     agents and brains for announcements and the HTTP API
     host.py         AgentHost: all of the above as the council and the API see it; read this first
-    replication.py  Replicator: division, the parent's side, and the protocol drawn
-    nursery.py      Nursery: division, the foster node's side
-    limits.py       a rate per minute
+    handover.py     Handover: giving an agent to another node exactly once, the protocol drawn
+    replication.py  Replicator: division, the parent's side
+    nursery.py      Nursery: the host's side of a division or a move
+    limits.py       a rate per minute; BirthRule: the swarm's birth budget (`protocol.births`) as this node keeps to it
+    capacity.py     how many agents fit, from memory, cores and the brains' time
+    state.py        a grown agent as bytes, and all that is checked when such bytes come in
+    homes.py        Homes: each agent's record in the DHT and its checkpoint on peers
+    rebirth.py      Rebirth: agents of dead nodes live on; of two copies one gives way
+    migration.py    Migration: agents move before their node leaves
+    seams.py        what agents ask of the rest of the node
     selection.py    who dies first, and how soon one may divide; novelty.py how different an agent answers
     files.py        export, import, lineage for people
     seed.py         the seed experiment, replayed in one process
 
-State: `Population` owns the agents, each `BrainWorker` its brain and queue, `Replicator` open offers, `Nursery` reservations. Written
-for one event loop; brains run in worker threads and see genomes, which never change in place.
+State: `Population` owns the agents and unborn children, each `BrainWorker` its brain and queue, `Handover` open offers, `Nursery`
+reservations, `BirthRule` what was let in this minute, `Homes` what the DHT was told. Written for one event loop; brains run in worker
+threads and see genomes, which never change in place.
 """

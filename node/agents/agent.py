@@ -42,7 +42,7 @@ class Agent:
     lessons: int = 0
     """Lessons learnt since the node started."""
     epoch: int = 0
-    """How often it was given a new home where an old copy may remain; of two copies the higher goes on (`node.agents.fence`)."""
+    """How often it was given a new home where an old copy may remain; of two copies the higher goes on (`node.agents.rebirth`)."""
     entrusted: tuple[NodeId, ...] = ()
     """Nodes that may let it live on in this one's place: they keep its checkpoint, or it was being moved to them."""
     confirmed: bool = True

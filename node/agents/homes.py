@@ -1,8 +1,8 @@
 """Keeps each agent's record in the DHT and its checkpoint on peers (`protocol.homes`).
 
 A record is written when an agent comes, renewed well before it expires, and emptied when the agent dies or moves. The checkpoint is the
-agent's whole state as a blob, copied to `COPIES` peers; it is made when the agent comes and then at most every `CHECKPOINT_S`, if the
-agent changed. What happened to it since then is lost with its node.
+agent's whole state as a blob, copied to `COPIES` peers; it is made when the agent comes, when fewer keep it than could, and every
+`CHECKPOINT_S` if the agent changed. What happened to it since then is lost with its node.
 """
 
 from __future__ import annotations
@@ -86,8 +86,10 @@ class Homes:
 
     async def _state(self, agent: Agent) -> None:
         now, old = self._runtime.monotonic(), self._stated.get(agent.agent_id)
-        if old is not None and old.home.epoch == agent.epoch and now - old.at < RENEW_S and now - old.checked_at < CHECKPOINT_S:
-            return
+        if old is not None and old.home.epoch == agent.epoch and now - old.at < RENEW_S:
+            patience = CHECKPOINT_S if self._guarded(old.home) else ROUND_S
+            if now - old.checked_at < patience:
+                return
         try:
             home = await self._checkpoint(agent, old.home if old is not None and old.home.epoch == agent.epoch else None)
             if old is None or home != old.home or now - old.at >= RENEW_S:
@@ -111,6 +113,11 @@ class Homes:
             guardians = [NodeId(node) for node in wanted if node in kept]
             await self._entrust(agent, guardians)
         return Home(agent.brain[:64], founder, agent.epoch, digest if guardians else b"", list(guardians))
+
+    def _guarded(self, home: Home) -> bool:
+        """Whether as many keep its checkpoint as could."""
+        others = set(self._swarm.living()) - {self._me}
+        return self._vault is None or len(others.intersection(home.guardians)) >= min(COPIES, len(others))
 
     async def _entrust(self, agent: Agent, guardians: list[NodeId]) -> None:
         """On disk before the record names them: this node will know whom to give way to. Raises `NotAvailable`."""

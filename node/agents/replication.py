@@ -3,7 +3,7 @@
 A division outlives the process. The child is on disk before anybody hears of it, in one write with the parent that divided, and so is
 the node that it is offered to; a node started again first asks that node what became of the child. A node that fetched the child and fell
 silent is asked for `SETTLE_S`; then the child goes elsewhere one epoch on, and should the silent node have started it after all, its copy
-gives way (`fence.py`).
+gives way (`rebirth.py`).
 """
 
 from __future__ import annotations
@@ -124,6 +124,7 @@ class Replicator:
         used = min(parent.since_division, self._threshold_of(parent))
         try:
             child = await self._conceive(parent)
+            child.promised = next(iter(self._candidates()), None)  # one write for both
             await self._host.population.expect(child, parent, used)
         except MootError as error:
             log.warning("a division failed", parent=show_id(parent.agent_id), reason=str(error))
@@ -155,7 +156,7 @@ class Replicator:
                     await asyncio.sleep(RECHECK_S)
                 if await self._place_elsewhere(child, resumed) or await self._place_here(child):
                     return True
-                resumed = False
+                resumed, child.promised = False, None
                 if not self._held_back(child):
                     break
             await self._host.population.forget(child, "found no place")
@@ -167,18 +168,18 @@ class Replicator:
     async def _place_elsewhere(self, child: Agent, resumed: bool) -> bool:
         """Whether it lives on another node now."""
         population = self._host.population
-        first = [child.promised] if resumed and child.promised is not None else []
+        first = [child.promised] if child.promised is not None else []
         for node_id in [*first, *(node for node in self._candidates() if node not in first)]:
             await population.promise(child, node_id)
             offer = BirthOffer(
                 child.agent_id, child.parent_id, child.brain, child.generation, child.genome_hash, len(child.packed),
                 list(child.lineage), child.epoch,
             )  # fmt: skip
-            outcome = await self.handover.offer(node_id, offer, child.packed, risked=node_id in first)
+            outcome = await self.handover.offer(node_id, offer, child.packed, risked=resumed and node_id in first)
             if outcome is Outcome.BORN:
                 self._placed.append((self._runtime.monotonic(), node_id))
-                await population.forget(child, f"born on {show_id(node_id)}")
                 self._on_event("birth", birth_data(child.agent_id, child.parent_id, child.brain, child.generation, node_id))
+                await population.forget(child, f"born on {show_id(node_id)}")
                 return True
             if outcome is Outcome.UNKNOWN:
                 child.epoch += 1

@@ -7,4 +7,5 @@ benchmark's source. Baselines run in the same process tree on the same work.
     start.py     how fast commands and nodes start, how much memory an idle node takes
     ask.py       what a consensus costs: Gemma labelling, and the council's own overhead
     dht.py       gets and sets beside stock kademlia
+    life_population.py  a virtual day of 2,000 agents on 200 nodes
 """

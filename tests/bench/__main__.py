@@ -18,6 +18,7 @@ BENCHMARKS = {
     "ask": "Gemma labelling on one node, and the council's overhead on three",
     "council": "right answers, confidence, memory and overhead of the council beside its baselines",
     "life": "what agents learn from right and wrong alone, whether selection pays, what a thousand cost",
+    "life_population": "a virtual day of 2,000 agents on 200 nodes: birth budget, families, records (also part of life)",
     "packing": "circle packing on the grid: best-known radii, choosers, distribution",
     "label": "labelling with few answers beside the usual baselines; speed of reading and re-labelling",
     "dht": "gets and sets on 50 nodes beside stock kademlia",

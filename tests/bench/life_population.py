@@ -313,6 +313,13 @@ def _sample(village: Village, day: Day) -> None:
     day.twice.append(sum(count > 1 for count in where.values()))
 
 
+def measure(seeds: int, tell: Callable[[str], None]) -> Report:
+    """This part of `life` alone; `seeds` is not looked at."""
+    report = Report()
+    measure_population(tell, report)
+    return report
+
+
 def measure_population(tell: Callable[[str], None], report: Report) -> None:
     """2,000 agents on 200 nodes for a virtual day, and a smaller town with and without the ceiling for families."""
     small = Town(nodes=40, greedy=2, favoured=2, hours=8.0)

@@ -80,13 +80,22 @@ def test_a_node_that_leaves_takes_no_agent_with_it(four: LiveSwarm) -> None:
     assert {agent.agent_id: agent.interactions for agent in after} == {name: agent.interactions for name, agent in before.items()}
 
 
+def test_sigterm_moves_the_agents_away_where_it_means_to_leave(four: LiveSwarm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOOT_LEAVE_ON_STOP", "true")
+    fifth = four.launch("n4", "--brain", "tiny:mlp=2", "--bootstrap", four.nodes[0].address, "--token", four.token())
+    fifth.wait_ready()
+    wait_until(lambda: len(everybody(four.nodes[:1], "swarm")) == 3, "its agents to be known")
+    assert fifth.stop() == 0
+    assert len(everybody(four.nodes)) == 3
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_agents_of_a_daemon_that_stays_dead_live_on_elsewhere_and_its_return_doubles_none(four: LiveSwarm, tmp_path: Path) -> None:
     ask(four.nodes[0], THRESHOLD)
     wait_until(lambda: len(everybody(four.nodes)) == 2, "the child")
     before = sorted(agent.agent_id for agent in everybody(four.nodes))
-    threading.Event().wait(5.0)  # a checkpoint is made within seconds of a birth
+    threading.Event().wait(40.0)  # the first checkpoint is made within a round of the others having joined
     four.nodes[0].kill()
     wait_until(lambda: sorted(agent.agent_id for agent in everybody(four.nodes[1:])) == before, "the founder to be revived", 300.0)
     again = four.launch("n0", "--brain", "tiny:mlp=0", "--config", str(tmp_path / "life.toml"))

@@ -60,14 +60,14 @@ def test_a_full_swarm_refuses_with_the_reason_and_lets_children_replace_others()
 
 
 def test_one_parent_gets_a_quarter_of_a_hosts_births() -> None:
-    census = town(*[(2, 18)] * 8)
+    census = town(*[(10, 30)] * 8)
     ledger, taken = BirthLedger(node(0)), 0
     while (reason := ledger.refusal(census, node(1), b"new%d" % taken, NOW)) is None:
         ledger.note(node(1), b"new%d" % taken, NOW)
         taken += 1
     assert reason == "too many children of your node this minute"
-    assert ledger.refusal(census, node(2), b"f", NOW) is None
-    assert ledger.refusal(census, node(1), b"f", NOW + WINDOW_S) is None
+    assert ledger.refusal(census, node(2), b"another", NOW) is None
+    assert ledger.refusal(census, node(1), b"another", NOW + WINDOW_S) is None
 
 
 def test_no_family_is_let_above_a_fifth_once_the_swarm_is_more_than_a_handful() -> None:
