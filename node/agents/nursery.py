@@ -88,6 +88,9 @@ class Nursery:
             raise Refused("not_ready", "this node is not ready")  # no answer: the agent may be in the book
         if self._host.population.holds(offer.child_id):
             self._keep_up(peer.node_id, offer)
+            agent = self._host.population.get(offer.child_id)
+            if agent is not None and not agent.confirmed:
+                self._tasks.create_task(self._tell(peer.node_id, agent), name=f"word of {show_id(offer.child_id)[:8]}")
             return BirthReply(True, "it lives here", 0.0)
         if (reservation := self._reserved.get(offer.child_id)) is not None:
             return BirthReply(reservation.peer == peer.node_id, "its place is kept", reservation.until)

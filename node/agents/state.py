@@ -27,10 +27,10 @@ MOST_EVIDENCE: Final = 1_000.0
 
 def state_of(agent: Agent) -> bytes:
     """The agent as it goes on elsewhere."""
-    return to_row(replace_standing(agent))
+    return to_row(_passed_on(agent))
 
 
-def replace_standing(agent: Agent) -> Agent:
+def _passed_on(agent: Agent) -> Agent:
     """A copy one epoch on, entrusted to nobody yet."""
     copy = from_row(read_row(to_row(agent)), agent.genome)
     copy.epoch, copy.entrusted, copy.confirmed = agent.epoch + 1, (), True
