@@ -16,7 +16,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     import random
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+MAX_NOTES: Final = 2_048
+"""Notes of one brain that the book keeps; the oldest go first."""
 Progress = Callable[[str, float], None]
 """`progress(what, fraction)`; fraction in [0, 1]. Called from a worker thread."""
 
@@ -162,6 +164,13 @@ class Brain(ABC):
     def schema(self) -> Mapping[str, TensorSpec]:
         """Names, shapes and dtypes that a genome of this brain may carry, exactly."""
         return {}
+
+    def notes(self) -> list[bytes]:
+        """What was learnt since the last call and lies in no genome, as records for the book. Safe to call while another thread learns."""
+        return []
+
+    def recall(self, notes: Sequence[bytes]) -> None:  # noqa: B027 - most brains keep no notes
+        """Take up the notes of an earlier life, oldest first, after loading; what is damaged or foreign is left out."""
 
     def close(self) -> None:  # noqa: B027 - most brains have nothing to release
         """Release memory."""

@@ -15,14 +15,17 @@ from __future__ import annotations
 import hashlib
 import math
 import random
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from node.brains.base import Ask, Brain, Capabilities, Choice, Genome, Lesson, Progress, TensorSpec
-from node.brains.replay import Remembered, Replay
+import msgspec
+
+from node.brains.base import MAX_NOTES, Ask, Brain, Capabilities, Choice, Genome, Lesson, Progress, TensorSpec
+from node.brains.replay import Note, Remembered, Replay, read_note
 from node.brains.stack import Stack
 from node.brains.views import bank_features, ngrams, signature, unit, view
+from protocol.errors import Malformed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -65,8 +68,17 @@ class HeadBrain(Brain):
     name = "tiny:head"
     family = "tiny:head"
 
-    def __init__(self, *, hidden: int = HIDDEN, bank: int = BANK, embedder: Callable[[], Embedder] | None = None) -> None:
-        """`hidden` and `bank` other than usual: for measurements. `embedder` makes the text embedder (default: the best installed)."""
+    def __init__(
+        self,
+        *,
+        hidden: int = HIDDEN,
+        bank: int = BANK,
+        steps: int = STEPS,
+        batch: int = BATCH,
+        embedder: Callable[[], Embedder] | None = None,
+    ) -> None:
+        """Sizes other than usual: for measurements. `embedder` makes the text embedder (default: the best installed)."""
+        self._steps, self._batch = steps, batch
         self._hidden = hidden
         self._bank = bank
         self._make_embedder = embedder
@@ -74,6 +86,7 @@ class HeadBrain(Brain):
         self._weights = Stack(lambda genome: genome.tensors["w"])
         self._views = Stack(self._view)
         self._replay = Replay()
+        self._notes: deque[bytes] = deque(maxlen=MAX_NOTES)
         self._texts: OrderedDict[str, Floats] = OrderedDict()
         self._rng = random.Random(hidden)  # which lessons are learnt again; equal lessons give equal genomes
         self.capabilities = Capabilities(frozenset({"choice", "boolean"}), learns=True, divides=True, any_embedding=True)
@@ -95,7 +108,7 @@ class HeadBrain(Brain):
         """Log-probabilities of the choices; the prior is uniform: a head has no habit that is not learnt."""
         import numpy as np
 
-        answers = self._answers([ask.genome for ask in asks], self._inputs(asks))
+        answers = self._answers([ask.genome for ask in asks], *self._inputs(asks))
         found: list[Choice | None] = [None] * len(asks)
         by_choices: dict[tuple[str, ...], list[int]] = {}
         for row, ask in enumerate(asks):
@@ -109,18 +122,18 @@ class HeadBrain(Brain):
                 found[row] = Choice(tuple(own), prior)
         return [choice for choice in found if choice is not None]
 
-    def _answers(self, genomes: Sequence[Genome], inputs: list[Floats]) -> Floats:
-        """(agents, WIDTH): one product of stacked weights for all of them."""
+    def _answers(self, genomes: Sequence[Genome], inputs: Sequence[Floats], which: Sequence[int]) -> Floats:
+        """(agents, WIDTH): one product of stacked weights for all of them; agent `i` is asked `inputs[which[i]]`."""
         import numpy as np
 
-        seen = np.empty((len(genomes), self._hidden), np.float32)
         views = self._views.of(genomes)
-        by_input: dict[bytes, list[int]] = {}
-        for row, x in enumerate(inputs):
-            by_input.setdefault(x.tobytes(), []).append(row)
-        for rows in by_input.values():
-            features = self._features(inputs[rows[0]])
-            seen[rows] = features[views if len(rows) == len(genomes) else views[rows]]
+        if len(inputs) == 1:
+            seen = self._features(inputs[0])[views]
+        else:
+            seen = np.empty((len(genomes), self._hidden), np.float32)
+            for number, x in enumerate(inputs):
+                rows = [row for row, own in enumerate(which) if own == number]
+                seen[rows] = self._features(x)[views[rows]]
         answers: Floats = np.nan_to_num(np.matmul(seen[:, None, :], self._weights.of(genomes))[:, 0], posinf=0.0, neginf=0.0)
         return answers
 
@@ -130,14 +143,15 @@ class HeadBrain(Brain):
 
         return np.asarray(bank_features(x[None], self._bank)[0] / math.sqrt(self._hidden), np.float32)
 
-    def _inputs(self, asks: Sequence[Ask]) -> list[Floats]:
-        """What is seen of each question, (dim,), of length 1."""
+    def _inputs(self, asks: Sequence[Ask]) -> tuple[list[Floats], list[int]]:
+        """The distinct questions as they are seen, each (dim,) of length 1, and which of them each ask puts."""
         import numpy as np
 
-        texts = sorted({ask.question for ask in asks if not ask.embedding})
-        read = self._recall(texts)
-        vectors = {ask.embedding: unit(np.array([ask.embedding], np.float32))[0] for ask in asks if ask.embedding}
-        return [vectors[ask.embedding] if ask.embedding else read[ask.question] for ask in asks]
+        numbers: dict[tuple[float, ...] | str, int] = {}
+        which = [numbers.setdefault(ask.embedding or ask.question, len(numbers)) for ask in asks]
+        read = self._recall([content for content in numbers if isinstance(content, str)])
+        inputs = [read[content] if isinstance(content, str) else unit(np.array([content], np.float32))[0] for content in numbers]
+        return inputs, which
 
     def _recall(self, texts: Sequence[str]) -> dict[str, Floats]:
         """Texts as they were read before (canaries come back after every lesson), the new ones in one batch."""
@@ -168,22 +182,57 @@ class HeadBrain(Brain):
     def learn(self, lessons: Sequence[Lesson]) -> list[Genome]:
         """A few steps for each agent, on its lesson and earlier ones; agents that had the same question learn together."""
         genomes = [lesson.ask.genome for lesson in lessons]
-        inputs = self._inputs([lesson.ask for lesson in lessons])
+        inputs, which = self._inputs([lesson.ask for lesson in lessons])
         groups: dict[tuple[object, ...], list[int]] = {}
-        for row, (lesson, x) in enumerate(zip(lessons, inputs, strict=True)):
+        for row, lesson in enumerate(lessons):
             if isinstance(lesson.correct, int) and lesson.ask.choices:
-                key = (x.tobytes(), lesson.ask.choices, lesson.correct, lesson.score, lesson.rater)
+                key = (which[row], lesson.ask.choices, lesson.correct, lesson.score, lesson.rater)
                 groups.setdefault(key, []).append(row)
         for rows in groups.values():
             lesson = lessons[rows[0]]
             assert isinstance(lesson.correct, int)
-            x = inputs[rows[0]]
+            x = inputs[which[rows[0]]]
             new = Remembered(self._features(x), lesson.correct, lesson.score, lesson.rater)
             kept = self._replay.add(x.size, lesson.ask.choices, new)
+            self._notes.append(self._note_of(lesson, x))
             learnt = self._learn_together([genomes[row] for row in rows], lesson.ask.choices, kept, lesson.believed)
             for row, genome in zip(rows, learnt, strict=True):
                 genomes[row] = genome
         return genomes
+
+    @property
+    def remembered(self) -> int:
+        """Lessons that may be learnt again."""
+        return len(self._replay)
+
+    def notes(self) -> list[bytes]:
+        taken = []
+        while self._notes:
+            taken.append(self._notes.popleft())
+        return taken
+
+    def recall(self, notes: Sequence[bytes]) -> None:
+        """Lessons on texts that another embedder read are left out: their vectors mean nothing here."""
+        import numpy as np
+
+        for data in notes:
+            try:
+                note = read_note(data)
+            except Malformed:
+                continue
+            x = np.frombuffer(note.vector, "<f4").astype(np.float32)
+            if note.space in ("", self._space()) and bool(np.isfinite(x).all()):
+                self._replay.add(x.size, note.choices, Remembered(self._features(x), note.answer, note.score, note.rater))
+
+    def _note_of(self, lesson: Lesson, x: Floats) -> bytes:
+        assert isinstance(lesson.correct, int)
+        space = "" if lesson.ask.embedding else self._space()
+        return msgspec.msgpack.encode(
+            Note(space, x.astype("<f4").tobytes(), lesson.ask.choices, lesson.correct, lesson.score, lesson.rater)
+        )
+
+    def _space(self) -> str:
+        return self._embedder.name if self._embedder is not None else "none"
 
     def _learn_together(
         self, genomes: Sequence[Genome], choices: tuple[str, ...], kept: list[Remembered], believed: Believed
@@ -197,8 +246,8 @@ class HeadBrain(Brain):
         moved = np.zeros_like(start)
         rates = np.array([_number(genome, "rate", RATE, RATE_RANGE) for genome in genomes], np.float32)[:, None, None]
         views = self._views.of(genomes)
-        for _ in range(STEPS):
-            batch = [kept[-1], *self._rng.choices(kept, k=BATCH - 1)] if len(kept) > 1 else kept
+        for _ in range(self._steps):
+            batch = [kept[-1], *self._rng.choices(kept, k=self._batch - 1)] if len(kept) > 1 else kept
             features = np.stack([one.features for one in batch])
             seen = features[:, views].transpose(1, 0, 2)  # (agents, batch, hidden)
             logits = np.matmul(seen, start + np.matmul(moved, gram))

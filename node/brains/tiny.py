@@ -90,8 +90,11 @@ class TinyBrain(Brain):
     def transform(self, asks: Sequence[Ask]) -> list[Vectors]:
         import numpy as np
 
-        rows: dict[tuple[float, ...], Vectors] = {ask.embedding: np.array([ask.embedding], np.float32) for ask in asks}
-        inputs = np.stack([rows[ask.embedding] for ask in asks])
+        distinct = list(dict.fromkeys(ask.embedding for ask in asks))
+        inputs = np.array(distinct, np.float32)[:, None]
+        if len(distinct) > 1:  # one question to all is one row for all
+            numbers = {embedding: number for number, embedding in enumerate(distinct)}
+            inputs = inputs[[numbers[ask.embedding] for ask in asks]]
         return list(self._forward([ask.genome for ask in asks], inputs)[:, 0])
 
     def learn(self, lessons: Sequence[Lesson]) -> list[Genome]:
@@ -138,7 +141,7 @@ class TinyBrain(Brain):
         return _SCHEMA
 
     def _forward(self, genomes: Sequence[Genome], inputs: Vectors) -> Vectors:
-        """Each genome's network on its own inputs: (agents, inputs, DIM) -> (agents, inputs, DIM)."""
+        """Each genome's network on its own inputs, or all on the same: (agents or 1, inputs, DIM) -> (agents, inputs, DIM)."""
         import numpy as np
 
         w1, b1, w2, b2 = (self._stacks[name].of(genomes) for name in _WEIGHTS)
