@@ -18,6 +18,7 @@
     nursery.py      Nursery: division, the foster node's side
     limits.py       a rate per minute
     selection.py    who dies first, and how soon one may divide; novelty.py how different an agent answers
+    mating.py       who has a child with whom, and from what the child starts
     files.py        export, import, lineage for people
     seed.py         the seed experiment, replayed in one process
 

@@ -146,8 +146,10 @@ def from_row(row: AgentRow, genome: Genome) -> Agent:
     )
 
 
-def born(genome: Genome, now: float, me: NodeId, key: NodeKey | None, entropy: bytes, parent: Agent | None = None) -> Agent:
-    """A founder, or a child of `parent`, with an id that no two births share. `entropy`: at least 16 random bytes.
+def born(
+    genome: Genome, now: float, me: NodeId, key: NodeKey | None, entropy: bytes, parent: Agent | None = None, mate: Agent | None = None
+) -> Agent:
+    """A founder, or a child of `parent` (and `mate`), with an id that no two births share. `entropy`: at least 16 random bytes.
 
     With a key its descent is recorded and signed, and its id is the hash of it.
     """
@@ -157,6 +159,7 @@ def born(genome: Genome, now: float, me: NodeId, key: NodeKey | None, entropy: b
         agent.agent_id = hashlib.sha256((parent_id or GENESIS) + agent.genome_hash + me + entropy).digest()[:ID_BYTES]
     else:
         chain = parent.lineage if parent is not None else ()
-        agent.agent_id, links = conceive(key, parent_id, chain, generation, agent.genome_hash, entropy[:NONCE_BYTES])
+        other = mate.agent_id if mate is not None else b""
+        agent.agent_id, links = conceive(key, parent_id, chain, generation, agent.genome_hash, entropy[:NONCE_BYTES], other)
         agent.lineage = tuple(links)
     return agent

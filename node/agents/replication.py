@@ -27,6 +27,7 @@ import structlog
 from node.agents.agent import Agent, born
 from node.agents.host import AgentHost
 from node.agents.limits import PerMinute
+from node.agents.mating import child_genome, mate_for
 from node.agents.population import OnEvent, birth_data
 from node.agents.selection import threshold_of
 from node.links.courier import Courier
@@ -158,6 +159,7 @@ class Replicator:
         if self._scaled:
             population = self._host.population
             threshold = threshold_of(self._threshold, agent, population.room(), population.capacity)
+        threshold = max(threshold, worker.brain.capabilities.rest)
         return agent.since_division >= threshold and agent.agent_id not in self._dividing
 
     def _may_divide(self, agent: Agent) -> bool:
@@ -181,8 +183,10 @@ class Replicator:
         if worker is None:
             raise NotAvailable(f"The brain {parent.brain} is no longer ready.")
         rng = random.Random(self._runtime.token_bytes(16))
-        genome = await worker.call(partial(worker.brain.mutate, parent.genome, rng))
-        return born(genome, self._runtime.now(), self._me, self._host.key, self._runtime.token_bytes(16), parent)
+        mate = mate_for(parent, self._host.population.of(parent.brain), self._runtime.now(), rng)
+        genome, mixed = await worker.call(partial(child_genome, worker.brain, parent.genome, mate.genome if mate else None, rng))
+        entropy = self._runtime.token_bytes(16)
+        return born(genome, self._runtime.now(), self._me, self._host.key, entropy, parent, mate if mixed else None)
 
     async def _place_elsewhere(self, child: Agent) -> Outcome:
         for node_id in self._candidates():

@@ -7,6 +7,7 @@
     views.py        what a head sees of a text or an embedding; replay.py what it learns again; stack.py weights of many in one array
     remote.py       any OpenAI-compatible server
     gemma/          Gemma in JAX, all agents of a node in one batch
+    edits.py        how language agents' genomes change and mix
     examples.py     the shipped bank of solved questions that few-shot agents are born with (`examples.jsonl`)
 
 A brain holds weights and no agents: whatever makes an agent lies in its genome, which the agent host owns.

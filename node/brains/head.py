@@ -282,6 +282,21 @@ class HeadBrain(Brain):
         settings = {**genome.settings, "sigma": min(MAX_SIGMA, sigma * math.exp(rng.gauss(0.0, 0.1))), "rate": rate}
         return Genome(genome.brain, {"w": weights}, settings)
 
+    def cross(self, genome: Genome, other: Genome, rng: random.Random) -> Genome | None:
+        """A blend of the parents' weights, which averages their logits, for a head is linear in its features; settings from either.
+        Only where both see the same features (kin do): weights for different ones cannot be mixed."""
+        import numpy as np
+
+        if genome.settings.get("view") != other.settings.get("view"):
+            return None
+        share = np.float32(rng.uniform(0.25, 0.75))
+        with np.errstate(over="ignore"):
+            weights = np.clip(share * genome.tensors["w"] + (1 - share) * other.tensors["w"], -MAX_WEIGHT, MAX_WEIGHT)
+        settings = dict(genome.settings)
+        for name in sorted(settings.keys() & other.settings.keys()):
+            settings[name] = rng.choice([settings[name], other.settings[name]])
+        return Genome(genome.brain, {"w": weights.astype(np.float32)}, settings)
+
     def schema(self) -> Mapping[str, TensorSpec]:
         return {"w": TensorSpec((self._hidden, WIDTH), "float32")}
 

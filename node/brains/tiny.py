@@ -32,6 +32,8 @@ HIDDEN: Final = 32
 SIGMA: Final = 0.01
 """Standard deviation of the noise on a child's weights and memory; a genome may carry its own as setting `sigma`."""
 MAX_SIGMA: Final = 0.5
+KIN: Final = 0.5
+"""Networks whose first layers are further apart than this share of their length are not mixed; unrelated ones are about 1.4 apart."""
 LEARN_STEPS: Final = 5
 LEARN_RATE: Final = 0.3
 MAX_GRADIENT: Final = 1.0
@@ -136,6 +138,24 @@ class TinyBrain(Brain):
             for name, tensor in sorted(genome.tensors.items())
         }
         return _with_tensors(genome, noisy)
+
+    def cross(self, genome: Genome, other: Genome, rng: random.Random) -> Genome | None:
+        """Each hidden unit, with all its weights, from one parent or the other; of the rest the mean. Kin only: in networks of unlike
+        descent the units do not correspond."""
+        import numpy as np
+
+        ours, theirs = genome.tensors, other.tensors
+        apart = np.linalg.norm(ours["w1"].astype(np.float64) - theirs["w1"])
+        if not apart <= KIN * np.linalg.norm(ours["w1"].astype(np.float64)):
+            return None
+        own = np.array([rng.random() < 0.5 for _ in range(HIDDEN)])
+        child = {
+            "w1": np.where(own[:, None], ours["w1"], theirs["w1"]),
+            "b1": np.where(own, ours["b1"], theirs["b1"]),
+            "w2": np.where(own[None, :], ours["w2"], theirs["w2"]),
+            **{name: 0.5 * ours[name] + 0.5 * theirs[name] for name in ("b2", "memory")},
+        }
+        return _with_tensors(genome, {name: np.ascontiguousarray(tensor, np.float32) for name, tensor in child.items()})
 
     def schema(self) -> Mapping[str, TensorSpec]:
         return _SCHEMA

@@ -60,7 +60,7 @@ def test_what_it_can_do_is_known_before_it_is_loaded(folder: Path, base: GemmaBr
     assert packaged.capabilities.kinds == base.capabilities.kinds == {"choice", "boolean"}
     assert tuned.capabilities.kinds == {"choice", "boolean", "text", "number"}
     assert (packaged.capabilities.instruct, base.capabilities.instruct, tuned.capabilities.instruct) == (False, False, True)
-    assert not any(brain.capabilities.divides or brain.capabilities.learns for brain in (packaged, base, tuned))
+    assert all(brain.capabilities.divides and not brain.capabilities.learns for brain in (packaged, base, tuned))
 
 
 @pytest.mark.parametrize("which", ["base", "tuned"])

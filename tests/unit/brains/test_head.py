@@ -98,3 +98,24 @@ def test_a_child_has_its_parents_view_and_other_weights(brain: HeadBrain) -> Non
     assert child.settings["view"] == genome.settings["view"]
     assert 0.005 < float(np.std(child.tensors["w"] - genome.tensors["w"])) < 0.02
     assert 90_000 < child.tensors["w"].size < 110_000
+
+
+def test_kin_are_blended_and_strangers_are_not(brain: HeadBrain) -> None:
+    one, stranger = born(brain, 2)
+    kin = brain.mutate(one, random.Random(1))
+    child = brain.cross(one, kin, random.Random(2))
+    assert child is not None
+    asks = [Ask(genome, "", COLOURS, point(1)) for genome in (one, child, kin)]
+    low, between, high = sorted((choice.logprobs[0] - choice.logprobs[1], row) for row, choice in enumerate(brain.choose(asks)))
+    assert between[1] == 1
+    assert low[0] < between[0] < high[0]
+    unpack(pack(child), "tiny:head", brain.schema())
+    assert brain.cross(one, stranger, random.Random(2)) is None
+
+
+def test_parents_that_overflow_have_a_child_that_peers_take(brain: HeadBrain) -> None:
+    (genome,) = born(brain, 1)
+    huge = Genome(genome.brain, {"w": np.full_like(genome.tensors["w"], 3e38)}, {**genome.settings, "rate": "fast"})
+    child = brain.cross(huge, genome, random.Random(1))
+    assert child is not None
+    unpack(pack(child), "tiny:head", brain.schema())

@@ -165,3 +165,29 @@ def test_features_are_the_same_on_every_machine() -> None:
     assert features("Is it so?").round(4).tolist() == pytest.approx(PINNED, abs=1e-4)
     assert (features("A") == features("a")).all()
     assert not features("").any()
+
+
+def test_a_child_of_kin_has_whole_units_of_either_parent(numpy_brain: TinyBrain) -> None:
+    one = numpy_brain.seed(random.Random(1))
+    kin, stranger = numpy_brain.mutate(one, random.Random(2)), numpy_brain.seed(random.Random(3))
+    child = numpy_brain.cross(one, kin, random.Random(4))
+    assert child is not None
+    own = np.array([np.array_equal(row, ours) for row, ours in zip(child.tensors["w1"], one.tensors["w1"], strict=True)])
+    assert 0 < own.sum() < own.size
+    for unit in range(own.size):
+        giver = one if own[unit] else kin
+        assert np.array_equal(child.tensors["w2"][:, unit], giver.tensors["w2"][:, unit])
+        assert child.tensors["b1"][unit] == giver.tensors["b1"][unit]
+    unpack(pack(child), "tiny:mlp", numpy_brain.schema())
+    assert numpy_brain.cross(one, stranger, random.Random(4)) is None
+
+
+def test_one_question_to_all_is_answered_as_many_different_ones_are(torch_brain: TinyBrain, numpy_brain: TinyBrain) -> None:
+    genomes = [torch_brain.seed(random.Random(number)) for number in range(3)]
+    points = [(0.1,) * DIM, (0.1,) * DIM, (0.2,) * DIM]
+    for brain in (torch_brain, numpy_brain):
+        alike = brain.transform([Ask(genome, embedding=points[0]) for genome in genomes])
+        unlike = brain.transform([Ask(genome, embedding=point) for genome, point in zip(genomes, points, strict=True)])
+        assert alike[0] == pytest.approx(unlike[0], abs=1e-6)
+        assert alike[1] == pytest.approx(unlike[1], abs=1e-6)
+        assert not np.allclose(alike[2], unlike[2])
