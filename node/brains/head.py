@@ -7,7 +7,8 @@ So an agent takes any choices and any dimension, and starts near uniform. It lea
 answer was wrong" alone: cross-entropy towards a right answer, and for a wrong one the loss -log(1 - p) of complementary labels (Ishida
 et al. 2017). Each lesson is a few proximal gradient steps on a batch of it and of earlier lessons of the same choices (`replay`), and
 moves the weights by a bounded length. Because a set of K choices touches W only through K signatures, a step works on (512 x K)
-coefficients and W is written once a lesson. All agents asked are one product of stacked weights. Plain numpy: no torch.
+coefficients and W is written once a lesson. For the same reason many agents that are asked about the same choices again, and learnt
+nothing in between, are one product of stacked (512 x K) weights. Plain numpy: no torch.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import math
 import random
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -55,6 +57,10 @@ EXPLORE: Final = 0.5
 MAX_DRIFT: Final = 4.0
 """Length by which one lesson may move an agent's weights."""
 MAX_LOGIT: Final = 30.0
+MAX_FOLDS: Final = 2
+MAX_FOLDED: Final = 16
+"""Sets of choices whose folded weights are kept, and choices of such a set: 33 MB for a thousand agents."""
+FOLD_BATCH: Final = 32
 MAX_TEXTS: Final = 1_024
 """Texts remembered as vectors."""
 
@@ -83,8 +89,8 @@ class HeadBrain(Brain):
         self._bank = bank
         self._make_embedder = embedder
         self._embedder: Embedder | None = None
-        self._weights = Stack(lambda genome: genome.tensors["w"])
-        self._views = Stack(self._view)
+        self._folds: OrderedDict[tuple[str, ...], Stack] = OrderedDict()
+        self._views = Stack(self._views_of)
         self._replay = Replay()
         self._notes: deque[bytes] = deque(maxlen=MAX_NOTES)
         self._texts: OrderedDict[str, Floats] = OrderedDict()
@@ -108,13 +114,14 @@ class HeadBrain(Brain):
         """Log-probabilities of the choices; the prior is uniform: a head has no habit that is not learnt."""
         import numpy as np
 
-        answers = self._answers([ask.genome for ask in asks], *self._inputs(asks))
+        genomes = [ask.genome for ask in asks]
+        seen = self._seen(genomes, *self._inputs(asks))
         found: list[Choice | None] = [None] * len(asks)
         by_choices: dict[tuple[str, ...], list[int]] = {}
         for row, ask in enumerate(asks):
             by_choices.setdefault(ask.choices, []).append(row)
         for choices, rows in by_choices.items():
-            logits = np.clip(answers[rows] @ _signatures(choices).T, -MAX_LOGIT, MAX_LOGIT).astype(np.float64)
+            logits = self._logits([genomes[row] for row in rows], seen if len(rows) == len(asks) else seen[rows], choices)
             shifted = logits - logits.max(1, keepdims=True)
             logprobs = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
             prior = (-math.log(len(choices)),) * len(choices)
@@ -122,20 +129,41 @@ class HeadBrain(Brain):
                 found[row] = Choice(tuple(own), prior)
         return [choice for choice in found if choice is not None]
 
-    def _answers(self, genomes: Sequence[Genome], inputs: Sequence[Floats], which: Sequence[int]) -> Floats:
-        """(agents, WIDTH): one product of stacked weights for all of them; agent `i` is asked `inputs[which[i]]`."""
+    def _seen(self, genomes: Sequence[Genome], inputs: Sequence[Floats], which: Sequence[int]) -> Floats:
+        """What each agent sees of its question, (agents, hidden); agent `i` is asked `inputs[which[i]]`."""
         import numpy as np
 
         views = self._views.of(genomes)
         if len(inputs) == 1:
-            seen = self._features(inputs[0])[views]
-        else:
-            seen = np.empty((len(genomes), self._hidden), np.float32)
-            for number, x in enumerate(inputs):
-                rows = [row for row, own in enumerate(which) if own == number]
-                seen[rows] = self._features(x)[views[rows]]
-        answers: Floats = np.nan_to_num(np.matmul(seen[:, None, :], self._weights.of(genomes))[:, 0], posinf=0.0, neginf=0.0)
-        return answers
+            return np.asarray(self._features(inputs[0])[views])
+        seen = np.empty((len(genomes), self._hidden), np.float32)
+        for number, x in enumerate(inputs):
+            rows = [row for row, own in enumerate(which) if own == number]
+            seen[rows] = self._features(x)[views[rows]]
+        return seen
+
+    def _logits(self, genomes: Sequence[Genome], seen: Floats, choices: tuple[str, ...]) -> NDArray[np.float64]:
+        """(agents, choices). Many agents asked about the same choices again are one product of their folded weights."""
+        import numpy as np
+
+        folded = self._folds_of(choices).again(genomes) if len(choices) <= MAX_FOLDED else None
+        with np.errstate(over="ignore", invalid="ignore"):
+            if folded is not None:
+                logits = np.matmul(seen[:, None, :], folded)[:, 0]
+            else:
+                answers = np.stack([own @ genome.tensors["w"] for own, genome in zip(seen, genomes, strict=True)])
+                logits = answers @ _signatures(choices).T
+        bounded = np.clip(np.nan_to_num(logits, posinf=0.0, neginf=0.0), -MAX_LOGIT, MAX_LOGIT)
+        return np.asarray(bounded, np.float64)
+
+    def _folds_of(self, choices: tuple[str, ...]) -> Stack:
+        """The stack of weights folded with these choices' signatures: (agents, hidden, choices) instead of (agents, hidden, WIDTH)."""
+        if choices not in self._folds:
+            self._folds[choices] = Stack(partial(_folded, _signatures(choices)))
+        self._folds.move_to_end(choices)
+        if len(self._folds) > MAX_FOLDS:
+            self._folds.popitem(last=False)
+        return self._folds[choices]
 
     def _features(self, x: Floats) -> Floats:
         """The whole bank for one input, (bank,), so scaled that a view has length 1."""
@@ -173,9 +201,12 @@ class HeadBrain(Brain):
             raise RuntimeError("tiny:head is asked before it is loaded")
         return unit(np.concatenate([self._embedder.embed(texts), ngrams(texts)], axis=1))
 
-    def _view(self, genome: Genome) -> NDArray[np.int64]:
-        number = genome.settings.get("view")
-        return view(number if isinstance(number, int) and 0 <= number < 2**63 else 0, self._hidden, self._bank)
+    def _views_of(self, genomes: Sequence[Genome]) -> NDArray[np.int64]:
+        import numpy as np
+
+        numbers = [genome.settings.get("view") for genome in genomes]
+        sane = [number if isinstance(number, int) and 0 <= number < 2**63 else 0 for number in numbers]
+        return np.stack([view(number, self._hidden, self._bank) for number in sane])
 
     # ---- learning -------------------------------------------------------------------------------------------------
 
@@ -239,7 +270,7 @@ class HeadBrain(Brain):
     ) -> list[Genome]:
         import numpy as np
 
-        weights: Floats = self._weights.of(genomes)
+        weights: Floats = np.stack([genome.tensors["w"] for genome in genomes])
         signs = _signatures(choices)
         start = np.matmul(weights, signs.T)
         gram = signs @ signs.T
@@ -299,6 +330,19 @@ class HeadBrain(Brain):
 
     def schema(self) -> Mapping[str, TensorSpec]:
         return {"w": TensorSpec((self._hidden, WIDTH), "float32")}
+
+
+def _folded(signs: Floats, genomes: Sequence[Genome]) -> Floats:
+    """Weights times the signatures of choices, (agents, hidden, choices); a few agents at a time, for one large product is faster than
+    many small ones and a copy of all weights would be as large as they are."""
+    import numpy as np
+
+    columns = np.ascontiguousarray(signs.T)
+    parts = []
+    for start in range(0, len(genomes), FOLD_BATCH):
+        weights = np.concatenate([genome.tensors["w"] for genome in genomes[start : start + FOLD_BATCH]])
+        parts.append((weights @ columns).reshape(-1, genomes[0].tensors["w"].shape[0], columns.shape[1]))
+    return np.concatenate(parts)
 
 
 def _signatures(choices: Sequence[str]) -> Floats:

@@ -20,22 +20,30 @@ MIN_KEPT: Final = 32
 class Stack:
     """One array of each of a sequence of genomes. Genomes never change in place, so the same objects have the same arrays."""
 
-    def __init__(self, pick: Callable[[Genome], NDArray[Any]]) -> None:
-        """`pick(genome)`: its array; of equal shape for all."""
-        self._pick = pick
+    def __init__(self, make: Callable[[Sequence[Genome]], NDArray[Any]]) -> None:
+        """`make(genomes)`: their arrays, stacked."""
+        self._make = make
+        self._last: tuple[int, ...] = ()
         self._kept: OrderedDict[tuple[int, ...], tuple[tuple[Genome, ...], NDArray[Any]]] = OrderedDict()
+
+    def again(self, genomes: Sequence[Genome]) -> NDArray[Any] | None:
+        """The same for a large line-up that was asked for in the call before; None for others: what is needed once is not worth
+        stacking."""
+        if len(genomes) < MIN_KEPT:
+            return None
+        key = tuple(map(id, genomes))
+        known, self._last = key in self._kept or key == self._last, key
+        return self.of(genomes) if known else None
 
     def of(self, genomes: Sequence[Genome]) -> NDArray[Any]:
         """Shape (genomes, *array). Do not write to it."""
-        import numpy as np
-
         if len(genomes) < MIN_KEPT:
-            return np.stack([self._pick(genome) for genome in genomes])
+            return self._make(genomes)
         key = tuple(map(id, genomes))
         if (found := self._kept.get(key)) is not None:
             self._kept.move_to_end(key)
             return found[1]
-        stacked = np.stack([self._pick(genome) for genome in genomes])
+        stacked = self._make(genomes)
         self._kept[key] = tuple(genomes), stacked  # holding the genomes keeps their ids theirs
         if len(self._kept) > MAX_CALLS:
             self._kept.popitem(last=False)

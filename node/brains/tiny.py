@@ -66,7 +66,7 @@ class TinyBrain(Brain):
 
     def __init__(self) -> None:
         self._torch: Any = None
-        self._stacks = {name: Stack(partial(_tensor, name)) for name in _WEIGHTS}
+        self._stacks = {name: Stack(partial(_stacked, name)) for name in _WEIGHTS}
 
     def load(self, progress: Progress) -> None:
         """Import torch where it is installed. Never fails for want of it."""
@@ -105,17 +105,17 @@ class TinyBrain(Brain):
             raise NotImplementedError("tiny learns only with torch installed")
         import numpy as np
 
-        stacked = _stack([lesson.ask.genome for lesson in lessons])
-        weights = [self._torch.tensor(stacked[name], requires_grad=True) for name in _WEIGHTS]
+        genomes = [lesson.ask.genome for lesson in lessons]
+        weights = [self._torch.tensor(_stacked(name, genomes), requires_grad=True) for name in _WEIGHTS]
         for _ in range(LEARN_STEPS):
             self._step(weights, lessons)
         learnt = [weight.detach().numpy() for weight in weights]
-        genomes = []
+        changed = []
         for row, lesson in enumerate(lessons):
             own = {name: np.ascontiguousarray(weight[row]) for name, weight in zip(_WEIGHTS, learnt, strict=True)}
             sound = all(bool(np.isfinite(weight).all()) for weight in own.values())
-            genomes.append(_with_tensors(lesson.ask.genome, own) if sound else lesson.ask.genome)
-        return genomes
+            changed.append(_with_tensors(lesson.ask.genome, own) if sound else lesson.ask.genome)
+        return changed
 
     def remember(self, genome: Genome, answer: Vectors) -> Genome:
         return _with_tensors(genome, {"memory": (0.9 * genome.tensors["memory"] + 0.1 * answer).astype("float32")})
@@ -232,14 +232,10 @@ def _network(weights: Sequence[Any], inputs: Any) -> Any:
     return hidden @ w2.transpose(1, 2) + b2[:, None]
 
 
-def _tensor(name: str, genome: Genome) -> Vectors:
-    return genome.tensors[name]
-
-
-def _stack(genomes: Sequence[Genome]) -> dict[str, Vectors]:
+def _stacked(name: str, genomes: Sequence[Genome]) -> Vectors:
     import numpy as np
 
-    return {name: np.stack([genome.tensors[name] for genome in genomes]) for name in _WEIGHTS}
+    return np.stack([genome.tensors[name] for genome in genomes])
 
 
 def _input(ask: Ask) -> list[float]:
