@@ -24,9 +24,10 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from node.brains.base import MAX_NOTES, Ask, Brain, Capabilities, Choice, Genome, Lesson, Progress, TensorSpec
+from node.brains.losses import Believed, slopes
 from node.brains.replay import Note, Remembered, Replay, read_note
-from node.brains.stack import Stack
-from node.brains.views import bank_features, ngrams, signature, unit, view
+from node.brains.stack import Stack, folded
+from node.brains.views import bank_features, ngrams, signatures, unit, view
 from protocol.errors import Malformed
 
 if TYPE_CHECKING:
@@ -52,20 +53,14 @@ STEPS: Final = 4
 BATCH: Final = 64
 DECAY: Final = 1e-3
 """Pull back towards where the lesson found the weights: the proximal term."""
-EXPLORE: Final = 0.5
-"""Share of what a wrong answer loses that all other choices get alike: one never said to be right would otherwise never be tried."""
 MAX_DRIFT: Final = 4.0
 """Length by which one lesson may move an agent's weights."""
 MAX_LOGIT: Final = 30.0
 MAX_FOLDS: Final = 2
 MAX_FOLDED: Final = 16
 """Sets of choices whose folded weights are kept, and choices of such a set: 33 MB for a thousand agents."""
-FOLD_BATCH: Final = 32
 MAX_TEXTS: Final = 1_024
 """Texts remembered as vectors."""
-
-Believed = Callable[[bytes], float]
-"""How far a rater is believed, 0 to 1."""
 
 
 class HeadBrain(Brain):
@@ -152,14 +147,14 @@ class HeadBrain(Brain):
                 logits = np.matmul(seen[:, None, :], folded)[:, 0]
             else:
                 answers = np.stack([own @ genome.tensors["w"] for own, genome in zip(seen, genomes, strict=True)])
-                logits = answers @ _signatures(choices).T
+                logits = answers @ signatures(choices, WIDTH).T
         bounded = np.clip(np.nan_to_num(logits, posinf=0.0, neginf=0.0), -MAX_LOGIT, MAX_LOGIT)
         return np.asarray(bounded, np.float64)
 
     def _folds_of(self, choices: tuple[str, ...]) -> Stack:
         """The stack of weights folded with these choices' signatures: (agents, hidden, choices) instead of (agents, hidden, WIDTH)."""
         if choices not in self._folds:
-            self._folds[choices] = Stack(partial(_folded, _signatures(choices)))
+            self._folds[choices] = Stack(partial(folded, signatures(choices, WIDTH)))
         self._folds.move_to_end(choices)
         if len(self._folds) > MAX_FOLDS:
             self._folds.popitem(last=False)
@@ -271,19 +266,19 @@ class HeadBrain(Brain):
         import numpy as np
 
         weights: Floats = np.stack([genome.tensors["w"] for genome in genomes])
-        signs = _signatures(choices)
+        signs = signatures(choices, WIDTH)
         start = np.matmul(weights, signs.T)
         gram = signs @ signs.T
         moved = np.zeros_like(start)
-        rates = np.array([_number(genome, "rate", RATE, RATE_RANGE) for genome in genomes], np.float32)[:, None, None]
+        rates = np.array([number_of(genome, "rate", RATE, RATE_RANGE) for genome in genomes], np.float32)[:, None, None]
         views = self._views.of(genomes)
         for _ in range(self._steps):
             batch = [kept[-1], *self._rng.choices(kept, k=self._batch - 1)] if len(kept) > 1 else kept
             features = np.stack([one.features for one in batch])
             seen = features[:, views].transpose(1, 0, 2)  # (agents, batch, hidden)
             logits = np.matmul(seen, start + np.matmul(moved, gram))
-            slopes = _slopes(np.clip(logits, -MAX_LOGIT, MAX_LOGIT), batch, believed)
-            moved -= rates * (np.matmul(seen.transpose(0, 2, 1), slopes) + DECAY * moved)
+            gradient = slopes(np.clip(logits, -MAX_LOGIT, MAX_LOGIT), batch, believed)
+            moved -= rates * (np.matmul(seen.transpose(0, 2, 1), gradient) + DECAY * moved)
         change = np.matmul(moved, signs)
         lengths = np.sqrt((change**2).sum((1, 2), keepdims=True))
         learnt = weights + change * np.minimum(1.0, MAX_DRIFT / np.maximum(lengths, 1e-12))
@@ -306,10 +301,10 @@ class HeadBrain(Brain):
         import numpy as np
 
         generator = np.random.default_rng(rng.getrandbits(64))
-        sigma = _number(genome, "sigma", SIGMA, (0.0, MAX_SIGMA))
+        sigma = number_of(genome, "sigma", SIGMA, (0.0, MAX_SIGMA))
         noise = sigma * generator.standard_normal((self._hidden, WIDTH))
         weights = np.clip(genome.tensors["w"] + noise, -MAX_WEIGHT, MAX_WEIGHT).astype(np.float32)
-        rate = _number(genome, "rate", RATE, RATE_RANGE) * math.exp(rng.gauss(0.0, 0.1))
+        rate = number_of(genome, "rate", RATE, RATE_RANGE) * math.exp(rng.gauss(0.0, 0.1))
         settings = {**genome.settings, "sigma": min(MAX_SIGMA, sigma * math.exp(rng.gauss(0.0, 0.1))), "rate": rate}
         return Genome(genome.brain, {"w": weights}, settings)
 
@@ -332,48 +327,7 @@ class HeadBrain(Brain):
         return {"w": TensorSpec((self._hidden, WIDTH), "float32")}
 
 
-def _folded(signs: Floats, genomes: Sequence[Genome]) -> Floats:
-    """Weights times the signatures of choices, (agents, hidden, choices); a few agents at a time, for one large product is faster than
-    many small ones and a copy of all weights would be as large as they are."""
-    import numpy as np
-
-    columns = np.ascontiguousarray(signs.T)
-    parts = []
-    for start in range(0, len(genomes), FOLD_BATCH):
-        weights = np.concatenate([genome.tensors["w"] for genome in genomes[start : start + FOLD_BATCH]])
-        parts.append((weights @ columns).reshape(-1, genomes[0].tensors["w"].shape[0], columns.shape[1]))
-    return np.concatenate(parts)
-
-
-def _signatures(choices: Sequence[str]) -> Floats:
-    """(choices, WIDTH)"""
-    import numpy as np
-
-    return np.stack([signature(choice, WIDTH) for choice in choices])
-
-
-def _slopes(logits: Floats, batch: Sequence[Remembered], believed: Believed) -> Floats:
-    """Gradient of the mean loss by the logits, (agents, batch, choices)."""
-    import numpy as np
-
-    shifted = np.exp(logits - logits.max(-1, keepdims=True))
-    chances = shifted / shifted.sum(-1, keepdims=True)
-    rows = np.arange(len(batch))
-    answers = np.array([one.answer for one in batch])
-    scores = np.array([one.score for one in batch], np.float32)[None, :, None]
-    weights = np.array([believed(one.rater) for one in batch], np.float32)
-    own = chances[:, rows, answers][..., None]
-    right = chances.copy()
-    right[:, rows, answers] -= 1.0
-    others = (1.0 - EXPLORE) * chances / np.maximum(1.0 - own, 1e-3) + EXPLORE / max(1, chances.shape[-1] - 1)
-    wrong = -own * others
-    wrong[:, rows, answers] = own[..., 0]
-    mixed = scores * right + (1.0 - scores) * wrong
-    total: Floats = np.asarray(mixed * (weights / max(float(weights.sum()), 1.0))[None, :, None], np.float32)
-    return total
-
-
-def _number(genome: Genome, name: str, usual: float, bounds: tuple[float, float]) -> float:
+def number_of(genome: Genome, name: str, usual: float, bounds: tuple[float, float]) -> float:
     """A genome's own figure where it is sane: settings come from peers."""
     value: Any = genome.settings.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float):

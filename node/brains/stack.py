@@ -17,6 +17,9 @@ MIN_KEPT: Final = 32
 """Smaller line-ups are stacked anew: they cost nothing and change with every lesson."""
 
 
+FOLD_BATCH: Final = 32
+
+
 class Stack:
     """One array of each of a sequence of genomes. Genomes never change in place, so the same objects have the same arrays."""
 
@@ -48,3 +51,16 @@ class Stack:
         if len(self._kept) > MAX_CALLS:
             self._kept.popitem(last=False)
         return stacked
+
+
+def folded(signs: NDArray[Any], genomes: Sequence[Genome]) -> NDArray[Any]:
+    """Weights times the signatures of choices, (agents, hidden, choices); a few agents at a time, for one large product is faster than
+    many small ones and a copy of all weights would be as large as they are."""
+    import numpy as np
+
+    columns = np.ascontiguousarray(signs.T)
+    parts = []
+    for start in range(0, len(genomes), FOLD_BATCH):
+        weights = np.concatenate([genome.tensors["w"] for genome in genomes[start : start + FOLD_BATCH]])
+        parts.append((weights @ columns).reshape(-1, genomes[0].tensors["w"].shape[0], columns.shape[1]))
+    return np.concatenate(parts)

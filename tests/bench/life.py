@@ -1,11 +1,12 @@
 """Living agents: what a swarm learns from "right" and "wrong" alone, whether selection pays, what many agents cost.
 
-`MOOT_LIFE` picks pieces (`digits,liars,central,evolution,crowds,births`; all when unset), each of a few minutes; `MOOT_LIFE_SEEDS` other
+`MOOT_LIFE` picks pieces (`digits,liars,central,evolution,crowds,births,population`; all when unset), each of a few minutes; `MOOT_LIFE_SEEDS` other
 seeds than the reported ones (`101,102`). A bar that compares two pieces stands only where both ran.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable, Sequence
 
@@ -25,6 +26,10 @@ def _births(seeds: Sequence[int], tell: Tell, report: Report) -> None:
     report.bars.append(Bar("one tiny:mlp birth on another node over loopback, p50 ms", births["birth_p50_ms"], "<=", 50.0))
 
 
+def _population(seeds: Sequence[int], tell: Tell, report: Report) -> None:
+    importlib.import_module("tests.bench.life_population").measure_population(tell, report)
+
+
 PIECES: dict[str, Piece] = {
     "digits": life_digits.honest,
     "liars": life_digits.liars,
@@ -32,6 +37,7 @@ PIECES: dict[str, Piece] = {
     "evolution": life_evolution.measure,
     "crowds": life_crowds.measure,
     "births": _births,
+    "population": _population,
 }
 
 

@@ -1,6 +1,6 @@
 """Whether selection pays: the same founders, places, questions and rule of division, with the least fit dying or whoever.
 
-One node has places for 12 agents, all taken; a panel of three, drawn afresh, answers each question and learns from "right" or "wrong".
+One node has places for 24 agents, all taken; a panel of three, drawn afresh, answers each of 1,200 questions and learns from "right" or "wrong".
 An agent divides after 40 answers, and somebody dies for the child. So the panel is as good as the population it is drawn from. Founders
 differ in their step length over three orders of magnitude (log-uniform): that is what there is to select from. Afterwards panels of
 three answer the held-out digits, and nobody learns, divides or dies.
@@ -19,12 +19,12 @@ from node.brains.base import Genome
 from node.brains.embedder import HashedEmbedder
 from node.brains.head import RATE, RATE_RANGE, HeadBrain
 from tests.bench.life_digits import interval
-from tests.bench.life_world import Class, Digits, digits, examine, lesson, study
+from tests.bench.life_world import TRAIN, Class, Digits, digits, examine, lesson, study
 from tests.bench.report import Bar, Report
 
 SEEDS = tuple(range(1, 11))
-PLACES, PANEL = 12, 3
-QUESTIONS, THRESHOLD = 600, 40
+PLACES, PANEL = 24, 3
+THRESHOLD = 40
 SPREAD = (-2.5, 0.4)
 """Founders' step lengths, as powers of ten of the usual one."""
 
@@ -68,7 +68,7 @@ def measure(seeds: Sequence[int], tell: Callable[[str], None], report: Report) -
 
 
 async def _evolve(swarm: Class, data: Digits, seed: int) -> dict[str, float]:
-    await study(swarm, data, QUESTIONS, 0.0, seed, pause_s=1.0)
+    await study(swarm, data, TRAIN, 0.0, seed, pause_s=1.0)
     agents = [agent for host in swarm.hosts for agent in host.population.all()]
     figures = {
         "generation": mean(agent.generation for agent in agents),

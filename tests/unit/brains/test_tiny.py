@@ -191,3 +191,31 @@ def test_one_question_to_all_is_answered_as_many_different_ones_are(torch_brain:
         assert alike[0] == pytest.approx(unlike[0], abs=1e-6)
         assert alike[1] == pytest.approx(unlike[1], abs=1e-6)
         assert not np.allclose(alike[2], unlike[2])
+
+
+def test_what_was_learnt_is_learnt_again_beside_the_new_also_after_a_restart() -> None:
+    choices = ("red", "green")
+    before, after, fresh = TinyBrain(), TinyBrain(), TinyBrain()
+    for brain in (before, after, fresh):
+        brain.load(lambda what, fraction: None)
+    (genome,) = before.learn([Lesson(Ask(before.seed(random.Random(1)), "what colour is blood", choices), 0)])
+    notes = before.notes()
+    assert len(notes) == 1
+    assert before.notes() == []
+    after.recall([b"damage", *notes])
+    learnt = {}
+    for name, brain in (("recalled", after), ("forgotten", fresh)):
+        (now,) = brain.learn([Lesson(Ask(genome, "what colour is grass", choices), 1)])
+        (learnt[name],) = brain.choose([Ask(now, "what colour is blood", choices)])
+    assert learnt["recalled"].logprobs[0] > learnt["forgotten"].logprobs[0]
+
+
+def test_what_a_rater_said_is_learnt_again_only_as_far_as_it_is_believed_now() -> None:
+    choices = ("red", "green")
+    brain = TinyBrain()
+    brain.load(lambda what, fraction: None)
+    brain.learn([Lesson(Ask(brain.seed(random.Random(1)), "what colour is blood", choices), 1, 1.0, b"liar")])
+    genome = brain.seed(random.Random(2))
+    lesson = Lesson(Ask(genome, "what colour is grass", choices), 1, 1.0, b"liar", lambda rater: 0.0)
+    (now,) = brain.learn([lesson])
+    assert all(np.allclose(now.tensors[name], genome.tensors[name]) for name in genome.tensors)
