@@ -1,7 +1,7 @@
 """Living agents: what a swarm learns from "right" and "wrong" alone, whether selection pays, what many agents cost.
 
-`MOOT_LIFE` picks pieces (`digits,liars,central,evolution,crowds,births,population`; all when unset), each of a few minutes; `MOOT_LIFE_SEEDS` other
-seeds than the reported ones (`101,102`). A bar that compares two pieces stands only where both ran.
+`MOOT_LIFE` picks pieces (`digits,liars,central,evolution,crowds,births,population`; all when unset), each of a few minutes;
+`MOOT_LIFE_SEEDS` names seeds (`1,2,3`) instead of all that are reported. A bar that compares two pieces stands only where both ran.
 """
 
 from __future__ import annotations

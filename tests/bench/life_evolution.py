@@ -1,9 +1,9 @@
 """Whether selection pays: the same founders, places, questions and rule of division, with the least fit dying or whoever.
 
-One node has places for 24 agents, all taken; a panel of three, drawn afresh, answers each of 1,200 questions and learns from "right" or "wrong".
-An agent divides after 40 answers, and somebody dies for the child. So the panel is as good as the population it is drawn from. Founders
-differ in their step length over three orders of magnitude (log-uniform): that is what there is to select from. Afterwards panels of
-three answer the held-out digits, and nobody learns, divides or dies.
+One node has places for 24 agents, all taken; a panel of three, drawn afresh, answers each of 1,200 questions and learns from "right" or
+"wrong". An agent divides after 40 answers, and somebody dies for the child. So the panel is as good as the population it is drawn from.
+Founders differ in their step length over three orders of magnitude (log-uniform): that is what there is to select from. Afterwards
+panels of three answer the held-out digits, and nobody learns, divides or dies. The setting was chosen on seeds 101 to 105.
 """
 
 from __future__ import annotations
