@@ -119,3 +119,17 @@ def test_parents_that_overflow_have_a_child_that_peers_take(brain: HeadBrain) ->
     child = brain.cross(huge, genome, random.Random(1))
     assert child is not None
     unpack(pack(child), "tiny:head", brain.schema())
+
+
+def test_a_crowd_asked_again_answers_the_same_and_one_that_learnt_answers_anew(brain: HeadBrain) -> None:
+    genomes = born(brain, 40)
+    asks = [Ask(genome, "", COLOURS, point(1)) for genome in genomes]
+    first, *again = [brain.choose(asks) for _ in range(3)]
+    for answers in again:
+        for one, other in zip(first, answers, strict=True):
+            assert one.logprobs == pytest.approx(other.logprobs, abs=1e-5)
+    genomes[7] = brain.learn([Lesson(asks[7], 2)])[0]
+    for _ in range(3):
+        after = brain.choose([Ask(genome, "", COLOURS, point(1)) for genome in genomes])
+        assert after[7].logprobs[2] > first[7].logprobs[2] + 0.1
+        assert after[8].logprobs == pytest.approx(first[8].logprobs, abs=1e-5)
