@@ -6,9 +6,10 @@
 So an agent takes any choices and any dimension, and starts near uniform. It learns on-line from "that answer was right" or "that
 answer was wrong" alone: cross-entropy towards a right answer, and for a wrong one the loss -log(1 - p) of complementary labels (Ishida
 et al. 2017). Each lesson is a few proximal gradient steps on a batch of it and of earlier lessons of the same choices (`replay`), and
-moves the weights by a bounded length. Because a set of K choices touches W only through K signatures, a step works on (512 x K)
-coefficients and W is written once a lesson. For the same reason many agents that are asked about the same choices again, and learnt
-nothing in between, are one product of stacked (512 x K) weights. Plain numpy: no torch.
+moves the weights by a bounded length; agents take the same earlier lessons to heart differently (`losses.shares`). Because a set of K
+choices touches W only through K signatures, a step works on (512 x K) coefficients and W is written once a lesson. For the same reason
+many agents that are asked about the same choices again, and learnt nothing in between, are one product of stacked (512 x K) weights.
+Plain numpy: no torch.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from node.brains.base import MAX_NOTES, Ask, Brain, Capabilities, Choice, Genome, Lesson, Progress, TensorSpec
-from node.brains.losses import Believed, slopes
-from node.brains.replay import Note, Remembered, Replay, read_note
+from node.brains.losses import Believed, shares, slopes
+from node.brains.replay import Note, Remembered, Replay, mark_of, read_note
 from node.brains.stack import Stack, folded
 from node.brains.views import bank_features, ngrams, signatures, unit, view
 from protocol.errors import Malformed
@@ -76,10 +77,12 @@ class HeadBrain(Brain):
         bank: int = BANK,
         steps: int = STEPS,
         batch: int = BATCH,
+        bagging: bool = True,
         embedder: Callable[[], Embedder] | None = None,
     ) -> None:
-        """Sizes other than usual: for measurements. `embedder` makes the text embedder (default: the best installed)."""
-        self._steps, self._batch = steps, batch
+        """Anything other than usual: for measurements (without `bagging` every lesson counts alike, as for a model that stands alone).
+        `embedder` makes the text embedder (default: the best installed)."""
+        self._steps, self._batch, self._bagging = steps, batch, bagging
         self._hidden = hidden
         self._bank = bank
         self._make_embedder = embedder
@@ -199,9 +202,7 @@ class HeadBrain(Brain):
     def _views_of(self, genomes: Sequence[Genome]) -> NDArray[np.int64]:
         import numpy as np
 
-        numbers = [genome.settings.get("view") for genome in genomes]
-        sane = [number if isinstance(number, int) and 0 <= number < 2**63 else 0 for number in numbers]
-        return np.stack([view(number, self._hidden, self._bank) for number in sane])
+        return np.stack([view(_view_number(genome), self._hidden, self._bank) for genome in genomes])
 
     # ---- learning -------------------------------------------------------------------------------------------------
 
@@ -218,7 +219,8 @@ class HeadBrain(Brain):
             lesson = lessons[rows[0]]
             assert isinstance(lesson.correct, int)
             x = inputs[which[rows[0]]]
-            new = Remembered(self._features(x), lesson.correct, lesson.score, lesson.rater)
+            mark = mark_of(x.astype("<f4").tobytes(), lesson.correct, lesson.rater)
+            new = Remembered(self._features(x), lesson.correct, lesson.score, lesson.rater, mark)
             kept = self._replay.add(x.size, lesson.ask.choices, new)
             self._notes.append(self._note_of(lesson, x))
             learnt = self._learn_together([genomes[row] for row in rows], lesson.ask.choices, kept, lesson.believed)
@@ -248,7 +250,8 @@ class HeadBrain(Brain):
                 continue
             x = np.frombuffer(note.vector, "<f4").astype(np.float32)
             if note.space in ("", self._space()) and bool(np.isfinite(x).all()):
-                self._replay.add(x.size, note.choices, Remembered(self._features(x), note.answer, note.score, note.rater))
+                mark = mark_of(note.vector, note.answer, note.rater)
+                self._replay.add(x.size, note.choices, Remembered(self._features(x), note.answer, note.score, note.rater, mark))
 
     def _note_of(self, lesson: Lesson, x: Floats) -> bytes:
         assert isinstance(lesson.correct, int)
@@ -272,12 +275,17 @@ class HeadBrain(Brain):
         moved = np.zeros_like(start)
         rates = np.array([number_of(genome, "rate", RATE, RATE_RANGE) for genome in genomes], np.float32)[:, None, None]
         views = self._views.of(genomes)
+        numbers = [_view_number(genome) for genome in genomes]
         for _ in range(self._steps):
             batch = [kept[-1], *self._rng.choices(kept, k=self._batch - 1)] if len(kept) > 1 else kept
             features = np.stack([one.features for one in batch])
             seen = features[:, views].transpose(1, 0, 2)  # (agents, batch, hidden)
             logits = np.matmul(seen, start + np.matmul(moved, gram))
             gradient = slopes(np.clip(logits, -MAX_LOGIT, MAX_LOGIT), batch, believed)
+            if self._bagging:
+                taken = shares(numbers, batch)
+                taken[:, 0] = np.maximum(taken[:, 0], 1.0)  # nobody passes over what it is being told
+                gradient *= taken[:, :, None]
             moved -= rates * (np.matmul(seen.transpose(0, 2, 1), gradient) + DECAY * moved)
         change = np.matmul(moved, signs)
         lengths = np.sqrt((change**2).sum((1, 2), keepdims=True))
@@ -325,6 +333,11 @@ class HeadBrain(Brain):
 
     def schema(self) -> Mapping[str, TensorSpec]:
         return {"w": TensorSpec((self._hidden, WIDTH), "float32")}
+
+
+def _view_number(genome: Genome) -> int:
+    number = genome.settings.get("view")
+    return number if isinstance(number, int) and 0 <= number < 2**63 else 0
 
 
 def number_of(genome: Genome, name: str, usual: float, bounds: tuple[float, float]) -> float:

@@ -20,8 +20,22 @@ if TYPE_CHECKING:
 EXPLORE: Final = 0.5
 """Share of what a wrong answer loses that all other choices get alike: one never said to be right would otherwise never be tried."""
 
+SHARES: Final = (0.0, 1.0, 1.0, 2.0)
+
 Believed = Callable[[bytes], float]
 """How far a rater is believed, 0 to 1."""
+
+
+def shares(agents: Sequence[int], batch: Sequence[Remembered]) -> Floats:
+    """How often each agent, named by a number of its own, takes each lesson: 0, 1, 1 or 2 times, drawn from the two alone: (agents, batch).
+
+    On-line bagging (Oza and Russell 2001), so that agents that hear the same feedback do not err alike."""
+    import numpy as np
+
+    marks = np.array([one.mark for one in batch], np.uint64)[None, :]
+    mixed = (np.array(agents, np.uint64)[:, None] ^ marks) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(29))) * np.uint64(0x94D049BB133111EB)
+    return np.asarray(SHARES, np.float32)[(mixed >> np.uint64(62)).astype(np.int64)]
 
 
 def slopes(logits: Floats, batch: Sequence[Remembered], believed: Believed) -> Floats:

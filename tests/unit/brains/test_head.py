@@ -11,6 +11,8 @@ from node.agents.genome import pack, unpack
 from node.brains.base import Ask, Genome, Lesson
 from node.brains.embedder import HashedEmbedder
 from node.brains.head import MAX_DRIFT, HeadBrain
+from node.brains.losses import shares
+from node.brains.replay import Remembered, mark_of
 from protocol.ballots import logprobs_fault
 
 COLOURS = ("red", "green", "blue")
@@ -133,3 +135,17 @@ def test_a_crowd_asked_again_answers_the_same_and_one_that_learnt_answers_anew(b
         after = brain.choose([Ask(genome, "", COLOURS, point(1)) for genome in genomes])
         assert after[7].logprobs[2] > first[7].logprobs[2] + 0.1
         assert after[8].logprobs == pytest.approx(first[8].logprobs, abs=1e-5)
+
+
+def test_agents_take_the_same_lessons_to_heart_differently_and_the_newest_always(brain: HeadBrain) -> None:
+    lessons = [Remembered(np.zeros(1, np.float32), 0, 1.0, b"", mark_of(bytes([number]), 0, b"")) for number in range(200)]
+    taken = shares([1, 2, 3], lessons)
+    assert set(np.unique(taken)) == {0.0, 1.0, 2.0}
+    assert taken.mean(1) == pytest.approx([1.0, 1.0, 1.0], abs=0.2)
+    assert not np.array_equal(taken[0], taken[1])
+    assert np.array_equal(taken[1:2], shares([2], lessons))
+    for number in range(20):
+        (genome,) = born(brain, 1)
+        (after,) = brain.learn([Lesson(Ask(genome, "", COLOURS, point(number)), 0)])
+        now, then = (brain.choose([Ask(one, "", COLOURS, point(number))])[0].logprobs[0] for one in (after, genome))
+        assert now > then
