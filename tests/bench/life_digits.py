@@ -1,7 +1,7 @@
 """Handwritten digits learnt from "right" and "wrong" alone: 12 `tiny:head` agents on 3 nodes, 1,200 questions, 597 held out.
 
 Each answer of the council is rated by one of ten raters, of whom some may always lie. The central model is one head with as many weights
-as the twelve together, on the same stream with the same kind of feedback; its step length, steps and batch are the best of eleven
+as the twelve together, on the same stream with the same kind of feedback; its step length, steps and batch are the best of twelve
 settings on seeds 101 to 103 (the agents keep what they are shipped with).
 """
 
