@@ -52,6 +52,12 @@ MIGRATIONS = (
         project TEXT NOT NULL, row INTEGER NOT NULL, label TEXT, at REAL NOT NULL, changed INTEGER NOT NULL DEFAULT 0,
         PRIMARY KEY (project, row)) STRICT, WITHOUT ROWID;
     """,
+    # what a node learnt that lies in no genome: lessons to learn again, and who is believed
+    """
+    CREATE TABLE notes (number INTEGER PRIMARY KEY AUTOINCREMENT, brain TEXT NOT NULL, data BLOB NOT NULL) STRICT;
+    CREATE INDEX notes_by_brain ON notes (brain, number);
+    CREATE TABLE raters (id BLOB PRIMARY KEY, data BLOB NOT NULL) STRICT, WITHOUT ROWID;
+    """,
 )
 
 

@@ -110,6 +110,8 @@ class DescentInfo(Struct, frozen=True):
     """Hash of the genome it was born with."""
     node_id: str
     """The node that conceived it."""
+    mate_id: str | None = None
+    """The second parent, where there was one."""
 
 
 class AgentFile(Struct, frozen=True, forbid_unknown_fields=True):

@@ -38,12 +38,15 @@ class Descent(Struct, frozen=True, array_like=True):
     """Public key of the node that conceived it."""
     nonce: Annotated[bytes, Meta(min_length=16, max_length=16)]
     signature: Annotated[bytes, Meta(min_length=64, max_length=64)]
+    mate: Annotated[bytes, Meta(max_length=20)] = b""
+    """The second parent, where there was one; the chain goes on with the first."""
 
 
 def agent_id_of(descent: Descent) -> bytes:
-    """20 bytes of SHA-256 over everything but the signature."""
-    blank = msgspec.structs.replace(descent, signature=NO_SIGNATURE)
-    return hashlib.sha256(b"moot descent 1" + msgspec.msgpack.encode(blank)).digest()[:ID_BYTES]
+    """20 bytes of SHA-256 over everything but the signature, and the mate only where there is one: lines of before there were mates
+    keep their ids."""
+    fields = msgspec.structs.astuple(msgspec.structs.replace(descent, signature=NO_SIGNATURE))
+    return hashlib.sha256(b"moot descent 1" + msgspec.msgpack.encode(fields if descent.mate else fields[:-1])).digest()[:ID_BYTES]
 
 
 def founder_of(chain: Sequence[Descent]) -> bytes:
@@ -52,10 +55,11 @@ def founder_of(chain: Sequence[Descent]) -> bytes:
 
 
 def conceive(
-    key: NodeKey, parent: bytes, chain: Sequence[Descent], generation: int, genome: bytes, nonce: bytes
+    key: NodeKey, parent: bytes, chain: Sequence[Descent], generation: int, genome: bytes, nonce: bytes, mate: bytes = b""
 ) -> tuple[bytes, list[Descent]]:
     """The id and chain of a child of `parent` (empty: a founder), whose own chain is `chain` (empty where nobody recorded it)."""
-    blank = Descent(parent, (founder_of(chain) or parent) if parent else b"", generation, genome, key.public, nonce, NO_SIGNATURE)
+    founder = (founder_of(chain) or parent) if parent else b""
+    blank = Descent(parent, founder, generation, genome, key.public, nonce, NO_SIGNATURE, mate)
     child = agent_id_of(blank)
     return child, [msgspec.structs.replace(blank, signature=key.sign(_CONTEXT, child)), *chain][:MAX_LINKS]
 
@@ -70,6 +74,8 @@ def check_lineage(chain: Sequence[Descent], child: bytes, parent: bytes, generat
     for older, link in zip([*chain[1:], None], chain, strict=True):
         if agent_id_of(link) != expected:
             raise Malformed("the lineage does not hash")
+        if link.mate and (not link.parent or link.mate == link.parent):
+            raise Malformed("a birth in the lineage has a mate and no parent, or twice the same")
         verify(link.key, link.signature, _CONTEXT, expected)
         expected = link.parent
         if older is None:

@@ -5,6 +5,7 @@
     fitness.py      Beta posteriors over ratings, in all and per topic, fading
     raters.py       who is believed
     book.py         AgentBook: durable agents; the one in the node's SQLite file
+    notebook.py     Notebook: what was learnt beside genomes, written behind
     population.py   Population: at most `capacity` agents, places reserved, births, deaths, writing behind
     worker.py       BrainWorker: one brain, one call at a time, everything that waits in one batch
     answers.py      a question as asks, what a brain says as a vote
@@ -24,6 +25,7 @@
     migration.py    Migration: agents move before their node leaves
     seams.py        what agents ask of the rest of the node
     selection.py    who dies first, and how soon one may divide; novelty.py how different an agent answers
+    mating.py       who has a child with whom, and from what the child starts
     files.py        export, import, lineage for people
     seed.py         the seed experiment, replayed in one process
 

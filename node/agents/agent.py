@@ -11,14 +11,16 @@ from msgspec import Meta, Struct
 
 from node.agents.canaries import Measurement
 from node.agents.fitness import Fitness
-from node.agents.genome import content_hash, pack
+from node.agents.genome import content_hash, pack, renamed
 from node.brains.base import Genome
-from protocol.errors import Malformed
+from protocol.errors import Malformed, TooLarge
 from protocol.identity import ID_BYTES, NodeId, NodeKey
 from protocol.lineage import MAX_LINKS, NONCE_BYTES, Descent, conceive, founder_of
 
 GENESIS = b"genesis"
 """Stands where a child's id has its parent, for agents without one."""
+FORMER_NAMES = {"tiny": "tiny:mlp"}
+"""Brains that rows of earlier versions call otherwise."""
 
 
 @dataclass(slots=True)
@@ -137,11 +139,14 @@ def to_row(agent: Agent, *, unborn: bool = False) -> bytes:
 
 
 def read_row(data: bytes) -> AgentRow:
-    """Raises `Malformed` when the row is damaged."""
+    """The row, under its brain's present name. Raises `Malformed` when it is damaged."""
     try:
-        return _row.decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        row = _row.decode(data)
+        if (name := FORMER_NAMES.get(row.brain)) is not None:
+            row = msgspec.structs.replace(row, brain=name, genome=renamed(row.genome, name))
+    except (msgspec.MsgspecError, UnicodeDecodeError, TooLarge) as error:
         raise Malformed(f"an agent's row does not decode: {error}") from error
+    return row
 
 
 def from_row(row: AgentRow, genome: Genome) -> Agent:
@@ -164,8 +169,10 @@ def from_row(row: AgentRow, genome: Genome) -> Agent:
     )
 
 
-def born(genome: Genome, now: float, me: NodeId, key: NodeKey | None, entropy: bytes, parent: Agent | None = None) -> Agent:
-    """A founder, or a child of `parent`, with an id that no two births share. `entropy`: at least 16 random bytes.
+def born(
+    genome: Genome, now: float, me: NodeId, key: NodeKey | None, entropy: bytes, parent: Agent | None = None, mate: Agent | None = None
+) -> Agent:
+    """A founder, or a child of `parent` (and `mate`), with an id that no two births share. `entropy`: at least 16 random bytes.
 
     With a key its descent is recorded and signed, and its id is the hash of it.
     """
@@ -175,6 +182,7 @@ def born(genome: Genome, now: float, me: NodeId, key: NodeKey | None, entropy: b
         agent.agent_id = hashlib.sha256((parent_id or GENESIS) + agent.genome_hash + me + entropy).digest()[:ID_BYTES]
     else:
         chain = parent.lineage if parent is not None else ()
-        agent.agent_id, links = conceive(key, parent_id, chain, generation, agent.genome_hash, entropy[:NONCE_BYTES])
+        other = mate.agent_id if mate is not None else b""
+        agent.agent_id, links = conceive(key, parent_id, chain, generation, agent.genome_hash, entropy[:NONCE_BYTES], other)
         agent.lineage = tuple(links)
     return agent

@@ -33,6 +33,7 @@ def lineage_of(population: Population, agent_id: str) -> list[DescentInfo]:
             link.generation,
             link.genome.hex(),
             show_id(node_id_of(link.key)),
+            show_id(link.mate) if link.mate else None,
         )
         for link in _here(population, agent_id).lineage
     ]

@@ -6,6 +6,8 @@ a beginner says little about what it is now. Uniform prior; a child starts with 
 
 from __future__ import annotations
 
+import math
+
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -30,6 +32,12 @@ class Fitness(Struct, frozen=True, array_like=True):
     def mean(self) -> float:
         """Posterior mean under Beta(1, 1): 0.5 before the first rating, in (0, 1) always."""
         return (1.0 + self.good) / (2.0 + self.good + self.bad)
+
+    @property
+    def spread(self) -> float:
+        """Posterior standard deviation under Beta(1, 1): 0.29 before the first rating, under 0.08 after forty."""
+        total = 2.0 + self.good + self.bad
+        return math.sqrt(self.mean * (1.0 - self.mean) / (total + 1.0))
 
     def on(self, topic: str | None) -> float:
         """Posterior mean on a topic, with all ratings together as a prior worth two; the mean of all where it has no evidence."""

@@ -91,6 +91,13 @@ def unpack(data: bytes, brain: str, schema: Mapping[str, TensorSpec], expected: 
     return genome
 
 
+def renamed(data: bytes, brain: str) -> bytes:
+    """The same genome under its brain's present name; its tensors stay unread. Raises `TooLarge` or `Malformed`."""
+    settings, tail = _unpack_settings(data)
+    head = _encoder.encode(_Settings(brain, settings.settings))
+    return _PREFIX.pack(_MAGIC, _VERSION, len(head)) + head + bytes(tail)
+
+
 def most_bytes(schema: Mapping[str, TensorSpec]) -> int:
     """No genome with these tensors is longer."""
     tensors = sum(math.prod(spec.shape) * _item_bytes(spec.dtype) for spec in schema.values())

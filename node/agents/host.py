@@ -23,6 +23,7 @@ from node.agents.capacity import Capacity, capacity_of, cores, free_memory
 from node.agents.describe import agent_info, brain_info, summary
 from node.agents.feedback import Feedback
 from node.agents.measurer import MeasurementFiles, Measurer
+from node.agents.notebook import Notebook
 from node.agents.novelty import note_novelty
 from node.agents.population import OnEvent, Population
 from node.agents.raters import Raters
@@ -102,6 +103,7 @@ class AgentHost:
         self._measure_capacity()
         self.population = Population(runtime, me, book, self.capacity.agents, around.on_event, around.on_change, around.selection)
         self.raters = Raters(me)
+        self._notebook = Notebook(book, self.raters, self._workers.values)
         self._feedback = Feedback(self.population, self.worker, self._learnt, self.raters, runtime.now)
         self.on_interaction: Callable[[Agent], None] = lambda agent: None
         """Called after each vote; replication sets it."""
@@ -112,15 +114,18 @@ class AgentHost:
     async def run(self) -> None:
         """Load, answer and measure until cancelled. Raises `NotAvailable` when the book cannot be read."""
         await self.population.open()
+        await self._notebook.open()
         self._settle(None)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.population.save_behind(), name="agents: book")
                 group.create_task(self._keep_capacity(), name="agents: capacity")
+                group.create_task(self._notebook.save_behind(), name="agents: notebook")
                 for worker in self._workers.values():
                     group.create_task(self._live(worker), name=f"agents: {worker.brain.name}")
         finally:
             await self.population.close()
+            await self._notebook.close()
             for worker in self._workers.values():
                 worker.close()
 
@@ -174,6 +179,7 @@ class AgentHost:
             self._runtime, worker, self._canaries, lambda: self.population.of(brain.name), self._canary_ask, self._files
         )
         self.population.revive(brain)
+        await self._notebook.recall(worker)
         here = len(self.population.of(brain.name))
         for number in range(here, min(self._teams[brain.name].agents, here + self.population.room())):
             rng = random.Random(f"{self._genesis.hex()} {brain.name} {number}")
@@ -234,11 +240,15 @@ class AgentHost:
 
         With the right answer, and while the question is remembered, agents whose brain learns are taught.
         """
-        return await self._feedback.rate(agent_ids, score, correct, question_id, rater)
+        rated = await self._feedback.rate(agent_ids, score, correct, question_id, rater)
+        self._notebook.wake()
+        return rated
 
     async def answer_rated(self, question_id: bytes, answer: Answer, score: float, rater: bytes) -> int:
         """A person's rating in [0, 1] of the council's answer; agents of this node that were asked and can learn from it do."""
-        return await self._feedback.answer_rated(question_id, answer, score, rater)
+        taught = await self._feedback.answer_rated(question_id, answer, score, rater)
+        self._notebook.wake()
+        return taught
 
     async def _poll(
         self, worker: BrainWorker, question: Question, agents: Sequence[Agent], topic: str | None, timeout: float

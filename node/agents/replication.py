@@ -20,6 +20,7 @@ from node.agents.agent import Agent, born
 from node.agents.handover import Handover, Outcome
 from node.agents.host import AgentHost
 from node.agents.limits import BirthRule, PerMinute
+from node.agents.mating import child_genome, mate_for
 from node.agents.population import OnEvent, birth_data
 from node.agents.selection import threshold_of
 from node.links.courier import Courier
@@ -111,10 +112,13 @@ class Replicator:
         return agent.since_division >= self._threshold_of(agent) and agent.agent_id not in self._dividing
 
     def _threshold_of(self, agent: Agent) -> int:
+        """Answers between births: more where places are few, and never fewer than its brain rests."""
+        worker = self._host.worker(agent.brain)
+        rest = worker.brain.capabilities.rest if worker is not None else 0
         if not self._scaled:
-            return self._threshold
+            return max(self._threshold, rest)
         population = self._host.population
-        return threshold_of(self._threshold, agent, population.room(), population.capacity)
+        return max(threshold_of(self._threshold, agent, population.room(), population.capacity), rest)
 
     def _may_divide(self, agent: Agent) -> bool:
         """Ripe, and within what this node may do at once and in a minute."""
@@ -143,8 +147,10 @@ class Replicator:
         if worker is None:
             raise NotAvailable(f"The brain {parent.brain} is no longer ready.")
         rng = random.Random(self._runtime.token_bytes(16))
-        genome = await worker.call(partial(worker.brain.mutate, parent.genome, rng))
-        child = born(genome, self._runtime.now(), self._me, self._host.key, self._runtime.token_bytes(16), parent)
+        mate = mate_for(parent, self._host.population.of(parent.brain), self._runtime.now(), rng)
+        genome, mixed = await worker.call(partial(child_genome, worker.brain, parent.genome, mate.genome if mate else None, rng))
+        entropy = self._runtime.token_bytes(16)
+        child = born(genome, self._runtime.now(), self._me, self._host.key, entropy, parent, mate if mixed else None)
         child.fitness = parent.fitness.inherited()
         return child
 

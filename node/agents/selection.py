@@ -1,8 +1,10 @@
 """Who dies when room is needed, and how soon an agent may divide.
 
-The least worthy goes: fitness, a little more for one that answers differently from the rest, less where its family is more than half of the
-agents here. The elder of a family (its oldest agent here) is spared while a younger one of it lives here, so that a line that has
-proved itself is not lost to its own mutations; an elder alone is judged like anybody else.
+The least worthy goes: fitness with the benefit of the doubt (an agent that was hardly rated may be better than it looks; without that,
+the newborn would always be the ones to die and nothing would ever change), a little more for one that answers differently from the
+rest, less where its family is more than half of the agents here. The elder of a family (its oldest agent here) is spared while a
+younger one of it lives here and it is as fit as most, so that a line that has proved itself is not lost to its own mutations; an
+elder alone is judged like anybody else.
 """
 
 from __future__ import annotations
@@ -10,9 +12,12 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
+from statistics import median
 
 from node.agents.agent import Agent
 
+OPTIMISM = 1.0
+"""Standard deviations of what is not known that count in an agent's favour."""
 NOVELTY = 0.1
 """What always answering differently adds to an agent's fitness, as a share of it: being different is worth nothing without being right."""
 FAMILY_SHARE = 0.5
@@ -26,18 +31,28 @@ Selection = Callable[[Sequence[Agent], frozenset[bytes], float], Agent | None]
 def least_fit(agents: Sequence[Agent], spare: frozenset[bytes], now: float) -> Agent | None:
     """The least worthy, the oldest of equals."""
     families = Counter(agent.family for agent in agents)
-    elders = {family: min((agent for agent in agents if agent.family == family), key=_age).agent_id for family in families}
-    candidates = [
-        agent
-        for agent in agents
-        if agent.agent_id not in spare and not (families[agent.family] > 1 and elders[agent.family] == agent.agent_id)
-    ]
+    spared = spare | _elders(agents, now)
+    candidates = [agent for agent in agents if agent.agent_id not in spared]
     return min(candidates, key=lambda agent: (worth(agent, families[agent.family] / len(agents), now), *_age(agent)), default=None)
 
 
 def worth(agent: Agent, share: float, now: float) -> float:
-    """Fitness as it counts now, novelty, and the price of crowding; `share` is the family's part of the agents here."""
-    return agent.fitness.faded(now).mean * (1.0 + NOVELTY * agent.novelty) - CROWD * max(0.0, share - FAMILY_SHARE)
+    """Fitness as it counts now with the benefit of the doubt, novelty, and the price of crowding; `share`: the family's part of the
+    agents here."""
+    fitness = agent.fitness.faded(now)
+    hoped = fitness.mean + OPTIMISM * fitness.spread
+    return hoped * (1.0 + NOVELTY * agent.novelty) - CROWD * max(0.0, share - FAMILY_SHARE)
+
+
+def _elders(agents: Sequence[Agent], now: float) -> set[bytes]:
+    """The oldest of each family that has younger ones here, where it is as fit as most."""
+    fitness = {agent.agent_id: agent.fitness.faded(now).mean for agent in agents}
+    usual = median(fitness.values()) if fitness else 0.0
+    families: dict[bytes, list[Agent]] = {}
+    for agent in sorted(agents, key=_age):
+        families.setdefault(agent.family, []).append(agent)
+    elders = [members[0].agent_id for members in families.values() if len(members) > 1]
+    return {elder for elder in elders if fitness[elder] >= usual}
 
 
 def threshold_of(base: int, agent: Agent, room: int, capacity: int) -> int:

@@ -5,8 +5,10 @@
     tiny.py         `tiny:mlp`, the seed experiment's network; learns from feedback and divides
     head.py         `tiny:head`, 100k parameters over random features; learns from "right" and "wrong" alone
     views.py        what a head sees of a text or an embedding; replay.py what it learns again; stack.py weights of many in one array
+    losses.py       how wrong a head is about what it was told
     remote.py       any OpenAI-compatible server
     gemma/          Gemma in JAX, all agents of a node in one batch
+    edits.py        how language agents' genomes change and mix
     examples.py     the shipped bank of solved questions that few-shot agents are born with (`examples.jsonl`)
 
 A brain holds weights and no agents: whatever makes an agent lies in its genome, which the agent host owns.

@@ -8,7 +8,7 @@ worker thread per brain, so a brain needs no locks.
     propose  (asks with free text)    -> texts with their log-probability
     transform(asks with an embedding) -> answer vectors
     learn    (feedback)               -> new genomes, where `capabilities.learns`
-    seed / mutate                     -> genomes: what replication copies and changes
+    seed / mutate / cross             -> genomes: what replication copies and changes
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     import random
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+MAX_NOTES: Final = 2_048
+"""Notes of one brain that the book keeps; the oldest go first."""
+REST: Final = 200
+"""`Capabilities.rest` of a language model: about as many questions as measuring a child takes."""
 Progress = Callable[[str, float], None]
 """`progress(what, fraction)`; fraction in [0, 1]. Called from a worker thread."""
 
@@ -111,6 +115,8 @@ class Capabilities:
     learns: bool = False
     divides: bool = False
     """Its genome can be mutated in a way that changes its answers."""
+    rest: int = 0
+    """Answers between two divisions of an agent, at least: a language model must first read a child's examples and be measured."""
     embedding_dim: int | None = None
     any_embedding: bool = False
     """Answers choice questions about embeddings of any dimension."""
@@ -159,9 +165,24 @@ class Brain(ABC):
         """A child's genome. Only where `capabilities.divides`."""
         raise NotImplementedError(f"{self.name} does not divide")
 
+    def cross(self, genome: Genome, other: Genome, rng: random.Random) -> Genome | None:
+        """What a child of both starts from, before `mutate`; None where these two cannot be mixed."""
+        return None
+
+    def reword(self, text: str) -> str | None:
+        """The text in the model's own words; None where it cannot write."""
+        return None
+
     def schema(self) -> Mapping[str, TensorSpec]:
         """Names, shapes and dtypes that a genome of this brain may carry, exactly."""
         return {}
+
+    def notes(self) -> list[bytes]:
+        """What was learnt since the last call and lies in no genome, as records for the book. Safe to call while another thread learns."""
+        return []
+
+    def recall(self, notes: Sequence[bytes]) -> None:  # noqa: B027 - most brains keep no notes
+        """Take up the notes of an earlier life, oldest first, after loading; what is damaged or foreign is left out."""
 
     def close(self) -> None:  # noqa: B027 - most brains have nothing to release
         """Release memory."""

@@ -6,8 +6,10 @@
 So an agent takes any choices and any dimension, and starts near uniform. It learns on-line from "that answer was right" or "that
 answer was wrong" alone: cross-entropy towards a right answer, and for a wrong one the loss -log(1 - p) of complementary labels (Ishida
 et al. 2017). Each lesson is a few proximal gradient steps on a batch of it and of earlier lessons of the same choices (`replay`), and
-moves the weights by a bounded length. Because a set of K choices touches W only through K signatures, a step works on (512 x K)
-coefficients and W is written once a lesson. All agents asked are one product of stacked weights. Plain numpy: no torch.
+moves the weights by a bounded length; agents take the same earlier lessons to heart differently (`losses.shares`). Because a set of K
+choices touches W only through K signatures, a step works on (512 x K) coefficients and W is written once a lesson. For the same reason
+many agents that are asked about the same choices again, and learnt nothing in between, are one product of stacked (512 x K) weights.
+Plain numpy: no torch.
 """
 
 from __future__ import annotations
@@ -15,14 +17,19 @@ from __future__ import annotations
 import hashlib
 import math
 import random
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from node.brains.base import Ask, Brain, Capabilities, Choice, Genome, Lesson, Progress, TensorSpec
-from node.brains.replay import Remembered, Replay
-from node.brains.stack import Stack
-from node.brains.views import bank_features, ngrams, signature, unit, view
+import msgspec
+
+from node.brains.base import MAX_NOTES, Ask, Brain, Capabilities, Choice, Genome, Lesson, Progress, TensorSpec
+from node.brains.losses import Believed, shares, slopes
+from node.brains.replay import Note, Remembered, Replay, mark_of, read_note
+from node.brains.stack import Stack, folded
+from node.brains.views import bank_features, ngrams, signatures, unit, view
+from protocol.errors import Malformed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,16 +54,14 @@ STEPS: Final = 4
 BATCH: Final = 64
 DECAY: Final = 1e-3
 """Pull back towards where the lesson found the weights: the proximal term."""
-EXPLORE: Final = 0.5
-"""Share of what a wrong answer loses that all other choices get alike: one never said to be right would otherwise never be tried."""
 MAX_DRIFT: Final = 4.0
 """Length by which one lesson may move an agent's weights."""
 MAX_LOGIT: Final = 30.0
+MAX_FOLDS: Final = 2
+MAX_FOLDED: Final = 16
+"""Sets of choices whose folded weights are kept, and choices of such a set: 33 MB for a thousand agents."""
 MAX_TEXTS: Final = 1_024
 """Texts remembered as vectors."""
-
-Believed = Callable[[bytes], float]
-"""How far a rater is believed, 0 to 1."""
 
 
 class HeadBrain(Brain):
@@ -65,15 +70,27 @@ class HeadBrain(Brain):
     name = "tiny:head"
     family = "tiny:head"
 
-    def __init__(self, *, hidden: int = HIDDEN, bank: int = BANK, embedder: Callable[[], Embedder] | None = None) -> None:
-        """`hidden` and `bank` other than usual: for measurements. `embedder` makes the text embedder (default: the best installed)."""
+    def __init__(
+        self,
+        *,
+        hidden: int = HIDDEN,
+        bank: int = BANK,
+        steps: int = STEPS,
+        batch: int = BATCH,
+        bagging: bool = True,
+        embedder: Callable[[], Embedder] | None = None,
+    ) -> None:
+        """Anything other than usual: for measurements (without `bagging` every lesson counts alike, as for a model that stands alone).
+        `embedder` makes the text embedder (default: the best installed)."""
+        self._steps, self._batch, self._bagging = steps, batch, bagging
         self._hidden = hidden
         self._bank = bank
         self._make_embedder = embedder
         self._embedder: Embedder | None = None
-        self._weights = Stack(lambda genome: genome.tensors["w"])
-        self._views = Stack(self._view)
+        self._folds: OrderedDict[tuple[str, ...], Stack] = OrderedDict()
+        self._views = Stack(self._views_of)
         self._replay = Replay()
+        self._notes: deque[bytes] = deque(maxlen=MAX_NOTES)
         self._texts: OrderedDict[str, Floats] = OrderedDict()
         self._rng = random.Random(hidden)  # which lessons are learnt again; equal lessons give equal genomes
         self.capabilities = Capabilities(frozenset({"choice", "boolean"}), learns=True, divides=True, any_embedding=True)
@@ -95,13 +112,14 @@ class HeadBrain(Brain):
         """Log-probabilities of the choices; the prior is uniform: a head has no habit that is not learnt."""
         import numpy as np
 
-        answers = self._answers([ask.genome for ask in asks], self._inputs(asks))
+        genomes = [ask.genome for ask in asks]
+        seen = self._seen(genomes, *self._inputs(asks))
         found: list[Choice | None] = [None] * len(asks)
         by_choices: dict[tuple[str, ...], list[int]] = {}
         for row, ask in enumerate(asks):
             by_choices.setdefault(ask.choices, []).append(row)
         for choices, rows in by_choices.items():
-            logits = np.clip(answers[rows] @ _signatures(choices).T, -MAX_LOGIT, MAX_LOGIT).astype(np.float64)
+            logits = self._logits([genomes[row] for row in rows], seen if len(rows) == len(asks) else seen[rows], choices)
             shifted = logits - logits.max(1, keepdims=True)
             logprobs = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
             prior = (-math.log(len(choices)),) * len(choices)
@@ -109,20 +127,41 @@ class HeadBrain(Brain):
                 found[row] = Choice(tuple(own), prior)
         return [choice for choice in found if choice is not None]
 
-    def _answers(self, genomes: Sequence[Genome], inputs: list[Floats]) -> Floats:
-        """(agents, WIDTH): one product of stacked weights for all of them."""
+    def _seen(self, genomes: Sequence[Genome], inputs: Sequence[Floats], which: Sequence[int]) -> Floats:
+        """What each agent sees of its question, (agents, hidden); agent `i` is asked `inputs[which[i]]`."""
         import numpy as np
 
-        seen = np.empty((len(genomes), self._hidden), np.float32)
         views = self._views.of(genomes)
-        by_input: dict[bytes, list[int]] = {}
-        for row, x in enumerate(inputs):
-            by_input.setdefault(x.tobytes(), []).append(row)
-        for rows in by_input.values():
-            features = self._features(inputs[rows[0]])
-            seen[rows] = features[views if len(rows) == len(genomes) else views[rows]]
-        answers: Floats = np.nan_to_num(np.matmul(seen[:, None, :], self._weights.of(genomes))[:, 0], posinf=0.0, neginf=0.0)
-        return answers
+        if len(inputs) == 1:
+            return np.asarray(self._features(inputs[0])[views])
+        seen = np.empty((len(genomes), self._hidden), np.float32)
+        for number, x in enumerate(inputs):
+            rows = [row for row, own in enumerate(which) if own == number]
+            seen[rows] = self._features(x)[views[rows]]
+        return seen
+
+    def _logits(self, genomes: Sequence[Genome], seen: Floats, choices: tuple[str, ...]) -> NDArray[np.float64]:
+        """(agents, choices). Many agents asked about the same choices again are one product of their folded weights."""
+        import numpy as np
+
+        folded = self._folds_of(choices).again(genomes) if len(choices) <= MAX_FOLDED else None
+        with np.errstate(over="ignore", invalid="ignore"):
+            if folded is not None:
+                logits = np.matmul(seen[:, None, :], folded)[:, 0]
+            else:
+                answers = np.stack([own @ genome.tensors["w"] for own, genome in zip(seen, genomes, strict=True)])
+                logits = answers @ signatures(choices, WIDTH).T
+        bounded = np.clip(np.nan_to_num(logits, posinf=0.0, neginf=0.0), -MAX_LOGIT, MAX_LOGIT)
+        return np.asarray(bounded, np.float64)
+
+    def _folds_of(self, choices: tuple[str, ...]) -> Stack:
+        """The stack of weights folded with these choices' signatures: (agents, hidden, choices) instead of (agents, hidden, WIDTH)."""
+        if choices not in self._folds:
+            self._folds[choices] = Stack(partial(folded, signatures(choices, WIDTH)))
+        self._folds.move_to_end(choices)
+        if len(self._folds) > MAX_FOLDS:
+            self._folds.popitem(last=False)
+        return self._folds[choices]
 
     def _features(self, x: Floats) -> Floats:
         """The whole bank for one input, (bank,), so scaled that a view has length 1."""
@@ -130,14 +169,15 @@ class HeadBrain(Brain):
 
         return np.asarray(bank_features(x[None], self._bank)[0] / math.sqrt(self._hidden), np.float32)
 
-    def _inputs(self, asks: Sequence[Ask]) -> list[Floats]:
-        """What is seen of each question, (dim,), of length 1."""
+    def _inputs(self, asks: Sequence[Ask]) -> tuple[list[Floats], list[int]]:
+        """The distinct questions as they are seen, each (dim,) of length 1, and which of them each ask puts."""
         import numpy as np
 
-        texts = sorted({ask.question for ask in asks if not ask.embedding})
-        read = self._recall(texts)
-        vectors = {ask.embedding: unit(np.array([ask.embedding], np.float32))[0] for ask in asks if ask.embedding}
-        return [vectors[ask.embedding] if ask.embedding else read[ask.question] for ask in asks]
+        numbers: dict[tuple[float, ...] | str, int] = {}
+        which = [numbers.setdefault(ask.embedding or ask.question, len(numbers)) for ask in asks]
+        read = self._recall([content for content in numbers if isinstance(content, str)])
+        inputs = [read[content] if isinstance(content, str) else unit(np.array([content], np.float32))[0] for content in numbers]
+        return inputs, which
 
     def _recall(self, texts: Sequence[str]) -> dict[str, Floats]:
         """Texts as they were read before (canaries come back after every lesson), the new ones in one batch."""
@@ -159,51 +199,94 @@ class HeadBrain(Brain):
             raise RuntimeError("tiny:head is asked before it is loaded")
         return unit(np.concatenate([self._embedder.embed(texts), ngrams(texts)], axis=1))
 
-    def _view(self, genome: Genome) -> NDArray[np.int64]:
-        number = genome.settings.get("view")
-        return view(number if isinstance(number, int) and 0 <= number < 2**63 else 0, self._hidden, self._bank)
+    def _views_of(self, genomes: Sequence[Genome]) -> NDArray[np.int64]:
+        import numpy as np
+
+        return np.stack([view(_view_number(genome), self._hidden, self._bank) for genome in genomes])
 
     # ---- learning -------------------------------------------------------------------------------------------------
 
     def learn(self, lessons: Sequence[Lesson]) -> list[Genome]:
         """A few steps for each agent, on its lesson and earlier ones; agents that had the same question learn together."""
         genomes = [lesson.ask.genome for lesson in lessons]
-        inputs = self._inputs([lesson.ask for lesson in lessons])
+        inputs, which = self._inputs([lesson.ask for lesson in lessons])
         groups: dict[tuple[object, ...], list[int]] = {}
-        for row, (lesson, x) in enumerate(zip(lessons, inputs, strict=True)):
+        for row, lesson in enumerate(lessons):
             if isinstance(lesson.correct, int) and lesson.ask.choices:
-                key = (x.tobytes(), lesson.ask.choices, lesson.correct, lesson.score, lesson.rater)
+                key = (which[row], lesson.ask.choices, lesson.correct, lesson.score, lesson.rater)
                 groups.setdefault(key, []).append(row)
         for rows in groups.values():
             lesson = lessons[rows[0]]
             assert isinstance(lesson.correct, int)
-            x = inputs[rows[0]]
-            new = Remembered(self._features(x), lesson.correct, lesson.score, lesson.rater)
+            x = inputs[which[rows[0]]]
+            mark = mark_of(x.astype("<f4").tobytes(), lesson.correct, lesson.rater)
+            new = Remembered(self._features(x), lesson.correct, lesson.score, lesson.rater, mark)
             kept = self._replay.add(x.size, lesson.ask.choices, new)
+            self._notes.append(self._note_of(lesson, x))
             learnt = self._learn_together([genomes[row] for row in rows], lesson.ask.choices, kept, lesson.believed)
             for row, genome in zip(rows, learnt, strict=True):
                 genomes[row] = genome
         return genomes
+
+    @property
+    def remembered(self) -> int:
+        """Lessons that may be learnt again."""
+        return len(self._replay)
+
+    def notes(self) -> list[bytes]:
+        taken = []
+        while self._notes:
+            taken.append(self._notes.popleft())
+        return taken
+
+    def recall(self, notes: Sequence[bytes]) -> None:
+        """Lessons on texts that another embedder read are left out: their vectors mean nothing here."""
+        import numpy as np
+
+        for data in notes:
+            try:
+                note = read_note(data)
+            except Malformed:
+                continue
+            x = np.frombuffer(note.vector, "<f4").astype(np.float32)
+            if note.space in ("", self._space()) and bool(np.isfinite(x).all()):
+                mark = mark_of(note.vector, note.answer, note.rater)
+                self._replay.add(x.size, note.choices, Remembered(self._features(x), note.answer, note.score, note.rater, mark))
+
+    def _note_of(self, lesson: Lesson, x: Floats) -> bytes:
+        assert isinstance(lesson.correct, int)
+        space = "" if lesson.ask.embedding else self._space()
+        return msgspec.msgpack.encode(
+            Note(space, x.astype("<f4").tobytes(), lesson.ask.choices, lesson.correct, lesson.score, lesson.rater)
+        )
+
+    def _space(self) -> str:
+        return self._embedder.name if self._embedder is not None else "none"
 
     def _learn_together(
         self, genomes: Sequence[Genome], choices: tuple[str, ...], kept: list[Remembered], believed: Believed
     ) -> list[Genome]:
         import numpy as np
 
-        weights: Floats = self._weights.of(genomes)
-        signs = _signatures(choices)
+        weights: Floats = np.stack([genome.tensors["w"] for genome in genomes])
+        signs = signatures(choices, WIDTH)
         start = np.matmul(weights, signs.T)
         gram = signs @ signs.T
         moved = np.zeros_like(start)
-        rates = np.array([_number(genome, "rate", RATE, RATE_RANGE) for genome in genomes], np.float32)[:, None, None]
+        rates = np.array([number_of(genome, "rate", RATE, RATE_RANGE) for genome in genomes], np.float32)[:, None, None]
         views = self._views.of(genomes)
-        for _ in range(STEPS):
-            batch = [kept[-1], *self._rng.choices(kept, k=BATCH - 1)] if len(kept) > 1 else kept
+        numbers = [_view_number(genome) for genome in genomes]
+        for _ in range(self._steps):
+            batch = [kept[-1], *self._rng.choices(kept, k=self._batch - 1)] if len(kept) > 1 else kept
             features = np.stack([one.features for one in batch])
             seen = features[:, views].transpose(1, 0, 2)  # (agents, batch, hidden)
             logits = np.matmul(seen, start + np.matmul(moved, gram))
-            slopes = _slopes(np.clip(logits, -MAX_LOGIT, MAX_LOGIT), batch, believed)
-            moved -= rates * (np.matmul(seen.transpose(0, 2, 1), slopes) + DECAY * moved)
+            gradient = slopes(np.clip(logits, -MAX_LOGIT, MAX_LOGIT), batch, believed)
+            if self._bagging:
+                taken = shares(numbers, batch)
+                taken[:, 0] = np.maximum(taken[:, 0], 1.0)  # nobody passes over what it is being told
+                gradient *= taken[:, :, None]
+            moved -= rates * (np.matmul(seen.transpose(0, 2, 1), gradient) + DECAY * moved)
         change = np.matmul(moved, signs)
         lengths = np.sqrt((change**2).sum((1, 2), keepdims=True))
         learnt = weights + change * np.minimum(1.0, MAX_DRIFT / np.maximum(lengths, 1e-12))
@@ -226,46 +309,38 @@ class HeadBrain(Brain):
         import numpy as np
 
         generator = np.random.default_rng(rng.getrandbits(64))
-        sigma = _number(genome, "sigma", SIGMA, (0.0, MAX_SIGMA))
+        sigma = number_of(genome, "sigma", SIGMA, (0.0, MAX_SIGMA))
         noise = sigma * generator.standard_normal((self._hidden, WIDTH))
         weights = np.clip(genome.tensors["w"] + noise, -MAX_WEIGHT, MAX_WEIGHT).astype(np.float32)
-        rate = _number(genome, "rate", RATE, RATE_RANGE) * math.exp(rng.gauss(0.0, 0.1))
+        rate = number_of(genome, "rate", RATE, RATE_RANGE) * math.exp(rng.gauss(0.0, 0.1))
         settings = {**genome.settings, "sigma": min(MAX_SIGMA, sigma * math.exp(rng.gauss(0.0, 0.1))), "rate": rate}
         return Genome(genome.brain, {"w": weights}, settings)
+
+    def cross(self, genome: Genome, other: Genome, rng: random.Random) -> Genome | None:
+        """A blend of the parents' weights, which averages their logits, for a head is linear in its features; settings from either.
+        Only where both see the same features (kin do): weights for different ones cannot be mixed."""
+        import numpy as np
+
+        if genome.settings.get("view") != other.settings.get("view"):
+            return None
+        share = np.float32(rng.uniform(0.25, 0.75))
+        with np.errstate(over="ignore"):
+            weights = np.clip(share * genome.tensors["w"] + (1 - share) * other.tensors["w"], -MAX_WEIGHT, MAX_WEIGHT)
+        settings = dict(genome.settings)
+        for name in sorted(settings.keys() & other.settings.keys()):
+            settings[name] = rng.choice([settings[name], other.settings[name]])
+        return Genome(genome.brain, {"w": weights.astype(np.float32)}, settings)
 
     def schema(self) -> Mapping[str, TensorSpec]:
         return {"w": TensorSpec((self._hidden, WIDTH), "float32")}
 
 
-def _signatures(choices: Sequence[str]) -> Floats:
-    """(choices, WIDTH)"""
-    import numpy as np
-
-    return np.stack([signature(choice, WIDTH) for choice in choices])
+def _view_number(genome: Genome) -> int:
+    number = genome.settings.get("view")
+    return number if isinstance(number, int) and 0 <= number < 2**63 else 0
 
 
-def _slopes(logits: Floats, batch: Sequence[Remembered], believed: Believed) -> Floats:
-    """Gradient of the mean loss by the logits, (agents, batch, choices)."""
-    import numpy as np
-
-    shifted = np.exp(logits - logits.max(-1, keepdims=True))
-    chances = shifted / shifted.sum(-1, keepdims=True)
-    rows = np.arange(len(batch))
-    answers = np.array([one.answer for one in batch])
-    scores = np.array([one.score for one in batch], np.float32)[None, :, None]
-    weights = np.array([believed(one.rater) for one in batch], np.float32)
-    own = chances[:, rows, answers][..., None]
-    right = chances.copy()
-    right[:, rows, answers] -= 1.0
-    others = (1.0 - EXPLORE) * chances / np.maximum(1.0 - own, 1e-3) + EXPLORE / max(1, chances.shape[-1] - 1)
-    wrong = -own * others
-    wrong[:, rows, answers] = own[..., 0]
-    mixed = scores * right + (1.0 - scores) * wrong
-    total: Floats = np.asarray(mixed * (weights / max(float(weights.sum()), 1.0))[None, :, None], np.float32)
-    return total
-
-
-def _number(genome: Genome, name: str, usual: float, bounds: tuple[float, float]) -> float:
+def number_of(genome: Genome, name: str, usual: float, bounds: tuple[float, float]) -> float:
     """A genome's own figure where it is sane: settings come from peers."""
     value: Any = genome.settings.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float):

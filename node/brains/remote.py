@@ -24,7 +24,8 @@ from typing import Annotated, Any, Final, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
-from node.brains.base import Ask, Brain, Capabilities, Choice, Genome, Progress, Proposal
+from node.brains.base import REST, Ask, Brain, Capabilities, Choice, Genome, Progress, Proposal
+from node.brains.edits import edited, mixed, persona_of, reworded
 from protocol.errors import InvalidRequest, NotAvailable
 
 SAMPLES: Final = 5
@@ -79,9 +80,10 @@ class _Job:
 
 
 class RemoteBrain(Brain):
-    """One model behind one server. A genome is the sampling temperature, so that agents of one model differ a little."""
+    """One model behind one server. A genome starts as a sampling temperature, so that agents of one model differ a little; children
+    may have a persona and solved examples beside it."""
 
-    capabilities = Capabilities(kinds=frozenset({"choice", "boolean", "number", "text"}), instruct=True)
+    capabilities = Capabilities(kinds=frozenset({"choice", "boolean", "number", "text"}), instruct=True, divides=True, rest=REST)
 
     def __init__(self, url: str, model: str, monotonic: Callable[[], float], api_key: str = "") -> None:
         """`url` is the server's base, for example http://127.0.0.1:11434 (`/v1` is added where no path is given).
@@ -127,6 +129,15 @@ class RemoteBrain(Brain):
 
     def seed(self, rng: random.Random) -> Genome:
         return Genome(self.name, settings={"temperature": round(rng.uniform(0.5, 0.9), 2)})
+
+    def mutate(self, genome: Genome, rng: random.Random) -> Genome:
+        return edited(genome, rng, self.reword)
+
+    def cross(self, genome: Genome, other: Genome, rng: random.Random) -> Genome | None:
+        return mixed(genome, other, rng)
+
+    def reword(self, text: str) -> str | None:
+        return reworded(self, text)
 
     def _complete(self, jobs: Sequence[_Job]) -> list[Proposal]:
         with ThreadPoolExecutor(max_workers=PARALLEL, thread_name_prefix=self.name) as threads:
@@ -207,8 +218,9 @@ def _decoded(body: bytes, kind: type[T], url: str) -> T:
 
 
 def _messages(ask: Ask, question: str) -> list[dict[str, str]]:
-    """System text, then the examples as earlier turns, then the question."""
-    messages = [{"role": "system", "content": ask.system}] if ask.system else []
+    """Persona and system text, then the examples as earlier turns, then the question."""
+    system = "\n".join(part for part in (persona_of(ask.genome), ask.system) if part)
+    messages = [{"role": "system", "content": system}] if system else []
     for example in ask.examples:
         messages.append({"role": "user", "content": _with_choices(example.question, example.choices)})
         messages.append({"role": "assistant", "content": example.answer})

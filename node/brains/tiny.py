@@ -2,8 +2,9 @@
 
 It answers embedding questions of dimension 16, and choice questions on text: question and choices become 16-d vectors of hashed
 byte n-grams, and a choice's logit is the mean product of the network's answer and the choice's vector. An untrained network is
-therefore close to uniform: it knows nothing and does not pretend to. It learns from feedback by a few bounded gradient steps and
-divides by Gaussian noise on weights and memory. The memory (0.9 old + 0.1 new answer) is inherited and does not steer answers.
+therefore close to uniform: it knows nothing and does not pretend to. It learns from feedback by a few bounded proximal gradient steps
+on the lesson and a few of those before it, and divides by Gaussian noise on weights and memory. The memory (0.9 old + 0.1 new answer)
+is inherited and does not steer answers.
 
 The agents asked are stacked: one matrix product for all of them, in torch, or in numpy where torch is missing (then it answers
 and divides and does not learn). `tiny:head` (`head.py`) is the larger brother.
@@ -14,12 +15,18 @@ from __future__ import annotations
 import hashlib
 import math
 import random
-from collections.abc import Mapping, Sequence
+import struct
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final
 
-from node.brains.base import Ask, Brain, Capabilities, Choice, Genome, Lesson, Progress, TensorSpec
+import msgspec
+
+from node.brains.base import MAX_NOTES, Ask, Brain, Capabilities, Choice, Genome, Lesson, Progress, TensorSpec
+from node.brains.replay import Note, read_note
 from node.brains.stack import Stack
+from protocol.errors import Malformed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,10 +39,16 @@ HIDDEN: Final = 32
 SIGMA: Final = 0.01
 """Standard deviation of the noise on a child's weights and memory; a genome may carry its own as setting `sigma`."""
 MAX_SIGMA: Final = 0.5
+KIN: Final = 0.5
+"""Networks whose first layers are further apart than this share of their length are not mixed; unrelated ones are about 1.4 apart."""
 LEARN_STEPS: Final = 5
 LEARN_RATE: Final = 0.3
 MAX_GRADIENT: Final = 1.0
 """Norm; so that one lesson moves a genome by at most LEARN_STEPS * LEARN_RATE * MAX_GRADIENT."""
+REPLAYED: Final = 7
+"""Earlier lessons that are learnt again with a new one; together they weigh as much as it does."""
+PROXIMAL: Final = 1e-3
+"""Pull back towards where the lesson found the weights."""
 MAX_WEIGHT: Final = 1e6
 """Bound of a child's weights and memory."""
 MAX_ANSWER: Final = 100.0
@@ -64,7 +77,11 @@ class TinyBrain(Brain):
 
     def __init__(self) -> None:
         self._torch: Any = None
-        self._stacks = {name: Stack(partial(_tensor, name)) for name in _WEIGHTS}
+        self._past: deque[Lesson] = deque(maxlen=MAX_NOTES)
+        """Lessons of this node without their agents; `notes` keeps those on choices."""
+        self._notes: deque[bytes] = deque(maxlen=MAX_NOTES)
+        self._rng = random.Random(DIM)  # which lessons are learnt again; equal lessons give equal genomes
+        self._stacks = {name: Stack(partial(_stacked, name)) for name in _WEIGHTS}
 
     def load(self, progress: Progress) -> None:
         """Import torch where it is installed. Never fails for want of it."""
@@ -90,27 +107,61 @@ class TinyBrain(Brain):
     def transform(self, asks: Sequence[Ask]) -> list[Vectors]:
         import numpy as np
 
-        rows: dict[tuple[float, ...], Vectors] = {ask.embedding: np.array([ask.embedding], np.float32) for ask in asks}
-        inputs = np.stack([rows[ask.embedding] for ask in asks])
+        distinct = list(dict.fromkeys(ask.embedding for ask in asks))
+        inputs = np.array(distinct, np.float32)[:, None]
+        if len(distinct) > 1:  # one question to all is one row for all
+            numbers = {embedding: number for number, embedding in enumerate(distinct)}
+            inputs = inputs[[numbers[ask.embedding] for ask in asks]]
         return list(self._forward([ask.genome for ask in asks], inputs)[:, 0])
 
     def learn(self, lessons: Sequence[Lesson]) -> list[Genome]:
         """A few clipped gradient steps each: cross-entropy for a choice, mean squared error for a vector."""
+        if not lessons:
+            return []
         if self._torch is None:
             raise NotImplementedError("tiny learns only with torch installed")
         import numpy as np
 
-        stacked = _stack([lesson.ask.genome for lesson in lessons])
-        weights = [self._torch.tensor(stacked[name], requires_grad=True) for name in _WEIGHTS]
+        genomes = [lesson.ask.genome for lesson in lessons]
+        weights = [self._torch.tensor(_stacked(name, genomes), requires_grad=True) for name in _WEIGHTS]
+        start = [weight.detach().clone() for weight in weights]
+        past = self._rng.sample(self._past, min(REPLAYED, len(self._past)))
         for _ in range(LEARN_STEPS):
-            self._step(weights, lessons)
+            self._step(weights, start, lessons, past)
+        self._keep(lessons)
         learnt = [weight.detach().numpy() for weight in weights]
-        genomes = []
+        changed = []
         for row, lesson in enumerate(lessons):
             own = {name: np.ascontiguousarray(weight[row]) for name, weight in zip(_WEIGHTS, learnt, strict=True)}
             sound = all(bool(np.isfinite(weight).all()) for weight in own.values())
-            genomes.append(_with_tensors(lesson.ask.genome, own) if sound else lesson.ask.genome)
-        return genomes
+            changed.append(_with_tensors(lesson.ask.genome, own) if sound else lesson.ask.genome)
+        return changed
+
+    def notes(self) -> list[bytes]:
+        taken = []
+        while self._notes:
+            taken.append(self._notes.popleft())
+        return taken
+
+    def recall(self, notes: Sequence[bytes]) -> None:
+        for data in notes:
+            try:
+                note = read_note(data)
+            except Malformed:
+                continue
+            vector = struct.unpack(f"<{len(note.vector) // 4}f", note.vector)
+            if len(vector) == DIM and all(map(math.isfinite, vector)):
+                self._past.append(Lesson(Ask(Genome(self.name), "", note.choices, vector), note.answer, note.score, note.rater))
+
+    def _keep(self, lessons: Sequence[Lesson]) -> None:
+        """For later: each lesson once, however many agents took it."""
+        for lesson in {(lesson.ask.question, lesson.ask.embedding, lesson.correct, lesson.rater): lesson for lesson in lessons}.values():
+            vector, choices = tuple(_input(lesson.ask)), lesson.ask.choices
+            bare = Lesson(Ask(Genome(self.name), "", choices, vector), lesson.correct, lesson.score, lesson.rater)
+            self._past.append(bare)
+            if isinstance(bare.correct, int):
+                packed = struct.pack(f"<{len(vector)}f", *vector)
+                self._notes.append(msgspec.msgpack.encode(Note("", packed, choices, bare.correct, bare.score, bare.rater)))
 
     def remember(self, genome: Genome, answer: Vectors) -> Genome:
         return _with_tensors(genome, {"memory": (0.9 * genome.tensors["memory"] + 0.1 * answer).astype("float32")})
@@ -134,11 +185,29 @@ class TinyBrain(Brain):
         }
         return _with_tensors(genome, noisy)
 
+    def cross(self, genome: Genome, other: Genome, rng: random.Random) -> Genome | None:
+        """Each hidden unit, with all its weights, from one parent or the other; of the rest the mean. Kin only: in networks of unlike
+        descent the units do not correspond."""
+        import numpy as np
+
+        ours, theirs = genome.tensors, other.tensors
+        apart = np.linalg.norm(ours["w1"].astype(np.float64) - theirs["w1"])
+        if not apart <= KIN * np.linalg.norm(ours["w1"].astype(np.float64)):
+            return None
+        own = np.array([rng.random() < 0.5 for _ in range(HIDDEN)])
+        child = {
+            "w1": np.where(own[:, None], ours["w1"], theirs["w1"]),
+            "b1": np.where(own, ours["b1"], theirs["b1"]),
+            "w2": np.where(own[None, :], ours["w2"], theirs["w2"]),
+            **{name: 0.5 * ours[name] + 0.5 * theirs[name] for name in ("b2", "memory")},
+        }
+        return _with_tensors(genome, {name: np.ascontiguousarray(tensor, np.float32) for name, tensor in child.items()})
+
     def schema(self) -> Mapping[str, TensorSpec]:
         return _SCHEMA
 
     def _forward(self, genomes: Sequence[Genome], inputs: Vectors) -> Vectors:
-        """Each genome's network on its own inputs: (agents, inputs, DIM) -> (agents, inputs, DIM)."""
+        """Each genome's network on its own inputs, or all on the same: (agents or 1, inputs, DIM) -> (agents, inputs, DIM)."""
         import numpy as np
 
         w1, b1, w2, b2 = (self._stacks[name].of(genomes) for name in _WEIGHTS)
@@ -153,12 +222,17 @@ class TinyBrain(Brain):
         bounded: Vectors = np.clip(np.nan_to_num(answers), -MAX_ANSWER, MAX_ANSWER)
         return bounded
 
-    def _step(self, weights: list[Any], lessons: Sequence[Lesson]) -> None:
+    def _step(self, weights: list[Any], start: list[Any], lessons: Sequence[Lesson], past: Sequence[Lesson]) -> None:
         """One clipped gradient step for every lesson's own network."""
         torch = self._torch
-        inputs = torch.stack([torch.tensor([_input(lesson.ask)]) for lesson in lessons])
-        answers = _network(weights, inputs)[:, 0]
-        loss = sum(self._loss(lesson, answer) for lesson, answer in zip(lessons, answers, strict=True))
+        inputs = torch.tensor([[_input(lesson.ask), *(_input(one.ask) for one in past)] for lesson in lessons])
+        answers = _network(weights, inputs)
+        believed = lessons[0].believed
+        loss = sum(self._loss(lesson, answer, believed) for lesson, answer in zip(lessons, answers[:, 0], strict=True))
+        for number, one in enumerate(past, 1):
+            loss = loss + self._loss(one, answers[:, number], believed).sum() / len(past)
+        for weight, found in zip(weights, start, strict=True):
+            loss = loss + 0.5 * PROXIMAL * (weight - found).pow(2).sum()
         gradients = torch.autograd.grad(loss, weights)
         norms = torch.stack([gradient.flatten(1).pow(2).sum(1) for gradient in gradients]).sum(0).sqrt()
         scale = LEARN_RATE * torch.clamp(MAX_GRADIENT / (norms + 1e-12), max=1.0)
@@ -166,18 +240,17 @@ class TinyBrain(Brain):
             for weight, gradient in zip(weights, gradients, strict=True):
                 weight -= scale.reshape(-1, *[1] * (weight.dim() - 1)) * gradient
 
-    def _loss(self, lesson: Lesson, answer: Any) -> Any:
+    def _loss(self, lesson: Lesson, answer: Any, believed: Callable[[bytes], float]) -> Any:
+        """Of answers (..., DIM): one figure each."""
         import numpy as np
 
-        torch = self._torch
+        torch, trust = self._torch, believed(lesson.rater)
         if not isinstance(lesson.correct, int):
-            return (
-                (answer - torch.tensor(lesson.correct)).pow(2).mean() * max(0.0, 2.0 * lesson.score - 1.0) * lesson.believed(lesson.rater)
-            )
+            return (answer - torch.tensor(lesson.correct)).pow(2).mean(-1) * max(0.0, 2.0 * lesson.score - 1.0) * trust
         choices = torch.from_numpy(np.stack([features(choice) for choice in lesson.ask.choices]))
-        logprob = torch.log_softmax(choices @ answer / DIM, 0)[lesson.correct]
+        logprob = torch.log_softmax(answer @ choices.T / DIM, -1)[..., lesson.correct]
         wrong = torch.log1p(-logprob.exp().clamp(max=MAX_CERTAIN))  # a complementary label (Ishida et al. 2017)
-        return -(lesson.score * logprob + (1.0 - lesson.score) * wrong) * lesson.believed(lesson.rater)
+        return -(lesson.score * logprob + (1.0 - lesson.score) * wrong) * trust
 
 
 @lru_cache(maxsize=4096)
@@ -209,14 +282,10 @@ def _network(weights: Sequence[Any], inputs: Any) -> Any:
     return hidden @ w2.transpose(1, 2) + b2[:, None]
 
 
-def _tensor(name: str, genome: Genome) -> Vectors:
-    return genome.tensors[name]
-
-
-def _stack(genomes: Sequence[Genome]) -> dict[str, Vectors]:
+def _stacked(name: str, genomes: Sequence[Genome]) -> Vectors:
     import numpy as np
 
-    return {name: np.stack([genome.tensors[name] for genome in genomes]) for name in _WEIGHTS}
+    return np.stack([genome.tensors[name] for genome in genomes])
 
 
 def _input(ask: Ask) -> list[float]:

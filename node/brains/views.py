@@ -91,3 +91,10 @@ def signature(choice: str, width: int) -> Floats:
     vector: Floats = ((bits[:width].astype(np.float32) * 2.0 - 1.0) / math.sqrt(width)).astype(np.float32)
     vector.flags.writeable = False
     return vector
+
+
+def signatures(choices: Sequence[str], width: int) -> Floats:
+    """(choices, width)"""
+    import numpy as np
+
+    return np.stack([signature(choice, width) for choice in choices])

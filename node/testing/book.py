@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from node.brains.base import MAX_NOTES
 from protocol.errors import NotAvailable
 
 
@@ -13,6 +14,8 @@ class MemoryBook:
     def __init__(self) -> None:
         self.rows: dict[bytes, bytes] = {}
         self.deaths: dict[bytes, tuple[float, str]] = {}
+        self.notes: dict[str, list[bytes]] = {}
+        self.raters: dict[bytes, bytes] = {}
         self.broken = False
 
     async def load_all(self) -> dict[bytes, bytes]:
@@ -28,3 +31,21 @@ class MemoryBook:
             raise NotAvailable("The disk is full.")
         self.rows.pop(agent_id, None)
         self.deaths[agent_id] = (at, reason)
+
+    async def load_notes(self, brain: str) -> list[bytes]:
+        return list(self.notes.get(brain, []))
+
+    async def save_notes(self, brain: str, notes: Sequence[bytes]) -> None:
+        if self.broken:
+            raise NotAvailable("The disk is full.")
+        self.notes[brain] = [*self.notes.get(brain, []), *notes][-MAX_NOTES:]
+
+    async def load_raters(self) -> dict[bytes, bytes]:
+        return dict(self.raters)
+
+    async def save_raters(self, rows: Mapping[bytes, bytes], forgotten: Sequence[bytes]) -> None:
+        if self.broken:
+            raise NotAvailable("The disk is full.")
+        self.raters.update(rows)
+        for rater in forgotten:
+            self.raters.pop(rater, None)

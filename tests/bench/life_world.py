@@ -72,19 +72,33 @@ class Class:
     """The nodes of one simulated swarm, and the raters of its answers."""
 
     world: World
+    panel: int | None = None
+    """How many agents, drawn afresh from the whole population, are asked a question; None: all of them."""
+    rng: random.Random = field(default_factory=lambda: random.Random(0))
+    """Draws the panels."""
     hosts: list[AgentHost] = field(default_factory=list)
     asked: int = 0
 
     async def ask(self, inputs: Sequence[float]) -> tuple[Question, Tally, list[Vote]]:
-        """One question to every agent."""
+        """One question to the panel."""
         self.asked += 1
         question = Question(self.asked.to_bytes(20, "big"), "choice", "", CHOICES, list(inputs), "", 0.0)
         votes: list[Vote] = []
+        drawn = self._drawn()
         for host in self.hosts:
-            given, missing = await host.vote(question, [agent.agent_id for agent in host.population.all()], 60.0)
+            here = [agent.agent_id for agent in host.population.all() if drawn is None or agent.agent_id in drawn]
+            if not here:
+                continue
+            given, missing = await host.vote(question, here, 60.0)
             assert not missing, missing
             votes += given
         return question, aggregate(question, votes, [1.0] * len(votes)), votes
+
+    def _drawn(self) -> set[bytes] | None:
+        if self.panel is None:
+            return None
+        everybody = [agent.agent_id for host in self.hosts for agent in host.population.all()]
+        return set(self.rng.sample(everybody, self.panel))
 
     async def rate(self, question: Question, tally: Tally, votes: Sequence[Vote], score: float, rater: bytes) -> None:
         """What the council does with a score (`node.council.feedback.rate`): agents by their own answer, lessons for all."""
@@ -110,8 +124,12 @@ def lesson(
     brain: Callable[[], Brain] = lambda: HeadBrain(embedder=HashedEmbedder),
     threshold: int | None = None,
     selection: Selection = least_fit,
+    panel: int | None = None,
 ) -> dict[str, float]:
-    """Run `main` with hosts of `agents` agents each, full from the start; with `threshold`, agents divide and others die for them."""
+    """Run `main` with hosts of `agents` agents each, full from the start; with `threshold`, agents divide and others die for them.
+
+    With `panel` only so many agents are asked a question, drawn afresh.
+    """
 
     class Over(Exception):
         pass
@@ -121,7 +139,7 @@ def lesson(
     async def run(world: World) -> None:
         try:
             async with asyncio.TaskGroup() as tasks:
-                swarm = Class(world)
+                swarm = Class(world, panel, random.Random(seed))
                 for number in range(nodes):
                     runtime, me = world.runtime_of(f"n{number}"), world.credentials(f"n{number}").node_id
                     around = Surroundings(selection=selection, key=world.credentials(f"n{number}").key)
@@ -159,13 +177,14 @@ async def study(swarm: Class, data: Digits, questions: int, liars: float, seed: 
 async def examine(swarm: Class, data: Digits) -> dict[str, float]:
     """Held out: consensus, best single agent and mean of the agents."""
     consensus: list[bool] = []
-    singles: list[list[bool]] = []
+    singles: dict[bytes, list[bool]] = {}
     for inputs, label in zip(data.inputs[TRAIN:], data.labels[TRAIN:], strict=True):
         _, tally, votes = await swarm.ask(inputs)
         consensus.append(_is(tally.leading, label))
-        singles.append([CHOICES[int(np.argmax(vote.logprobs))] == label for vote in votes])
-    each = np.array(singles).mean(0)
-    return {"consensus": float(np.mean(consensus)), "best_agent": float(each.max()), "mean_agent": float(each.mean())}
+        for vote in votes:
+            singles.setdefault(vote.agent_id, []).append(CHOICES[int(np.argmax(vote.logprobs))] == label)
+    each = [float(np.mean(right)) for right in singles.values()]
+    return {"consensus": float(np.mean(consensus)), "best_agent": max(each), "mean_agent": float(np.mean(each))}
 
 
 def _is(answer: Answer, label: str) -> bool:

@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from node.brains.base import Ask, Brain, Capabilities, Choice, Genome, Progress, Proposal
+from node.brains.base import REST, Ask, Brain, Capabilities, Choice, Genome, Progress, Proposal
+from node.brains.edits import PERSONAS, edited, mixed, reworded
 from node.brains.examples import SHOTS, bank_by_id
 from node.brains.gemma.machine import available_memory, prepare_jax
 from node.brains.gemma.weights import default_cache_dir, locate
@@ -60,7 +61,7 @@ class GemmaBrain(Brain):
         label, instruct = ("270m", False) if model is None else _describe(model)
         self.name = f"gemma:{label}"
         kinds = {"choice", "boolean"} | ({"text", "number"} if instruct else set())
-        self.capabilities = Capabilities(kinds=frozenset(kinds), instruct=instruct)
+        self.capabilities = Capabilities(kinds=frozenset(kinds), instruct=instruct, divides=True, rest=REST)
 
     def load(self, progress: Progress) -> None:
         path, digest = locate(self._model, self._cache_dir, progress)
@@ -134,8 +135,6 @@ class GemmaBrain(Brain):
 
     def seed(self, rng: random.Random) -> Genome:
         """Two thirds of each topic's examples in an order of its own, a persona, a boldness."""
-        from node.brains.gemma.prompts import PERSONAS
-
         topics: dict[str, list[str]] = {}
         for name, example in bank_by_id().items():
             topics.setdefault(example.topic, []).append(name)
@@ -143,6 +142,16 @@ class GemmaBrain(Brain):
         rng.shuffle(held)
         boldness = round(rng.uniform(0.8, 1.2), 3)
         return Genome(self.name, settings={"persona": rng.choice(PERSONAS), "temperature": boldness, "examples": held})
+
+    def mutate(self, genome: Genome, rng: random.Random) -> Genome:
+        """A few edits (`node.brains.edits`); a persona reworded by the model itself only where it is instruction-tuned."""
+        return edited(genome, rng, self.reword)
+
+    def cross(self, genome: Genome, other: Genome, rng: random.Random) -> Genome | None:
+        return mixed(genome, other, rng)
+
+    def reword(self, text: str) -> str | None:
+        return reworded(self, text) if self.capabilities.instruct else None
 
     def forget(self) -> None:
         """Drop all computed prefixes and priors: the next question of each agent is as slow as its first."""

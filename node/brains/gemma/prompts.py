@@ -24,6 +24,7 @@ from collections.abc import Sequence
 from typing import ClassVar, Final
 
 from node.brains.base import Ask
+from node.brains.edits import persona_of
 from node.brains.gemma.prefixes import Tokens
 from node.brains.gemma.scoring import Problem
 from node.brains.gemma.tokenizer import Tokenizer
@@ -31,16 +32,6 @@ from protocol.errors import NotAvailable
 
 VERSION: Final = 1
 """Part of the brain's fingerprint: raise it with any change to prompts or content-free forms."""
-PERSONAS: Final = (
-    "You are careful and check every word before you answer.",
-    "You are quick and trust your first impression.",
-    "You are a sceptic: you look for what speaks against the obvious answer.",
-    "You are practical and think of what people usually mean.",
-    "You are an expert who explains things to beginners.",
-    "You are literal: you answer what is asked and nothing else.",
-)
-_PERSONA: Final = 500
-"""Characters of a persona that are used: genomes come from other nodes."""
 _BLANKS: Final = ("N/A", "", "[MASK]")
 _QUOTES: Final = (re.compile(r'"(.+)"', re.DOTALL), re.compile("“(.+)”", re.DOTALL), re.compile("«(.+)»", re.DOTALL))
 _PARAGRAPH: Final = re.compile(r"[^\n]*\S[^\n]*")
@@ -163,5 +154,4 @@ class Turns(Prompts):
 
     @staticmethod
     def _system(ask: Ask) -> str:
-        persona = ask.genome.settings.get("persona")
-        return "\n".join(part for part in (persona[:_PERSONA] if isinstance(persona, str) else "", ask.system) if part)
+        return "\n".join(part for part in (persona_of(ask.genome), ask.system) if part)

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from node.agents.agent import born
 from node.agents.files import export_agent, import_agent, lineage_of
 from node.agents.host import AgentHost, Surroundings
 from node.brains.tiny import TinyBrain
@@ -91,5 +92,20 @@ def test_what_is_imported_is_a_child_with_the_same_weights_and_a_lineage_that_ha
         assert [birth.generation for birth in births] == [1, 0]
         assert births[0].parent_id == births[1].agent_id == show_id(agent.agent_id)
         assert child.family == agent.family
+
+    with_home(check)
+
+
+def test_a_lineage_names_both_parents() -> None:
+    async def check(home: AgentHost, runtime: Runtime) -> None:
+        (parent,) = home.population.all()
+        mate = born(parent.genome, runtime.now(), home.me, KEY, bytes(16), parent)
+        child = born(parent.genome, runtime.now(), home.me, KEY, b"x" * 16, parent, mate)
+        await home.adopt(mate)
+        await home.adopt(child)
+        newest, founder = lineage_of(home.population, show_id(child.agent_id))
+        assert (newest.parent_id, newest.mate_id) == (show_id(parent.agent_id), show_id(mate.agent_id))
+        assert (founder.parent_id, founder.mate_id) == (None, None)
+        assert (await import_agent(home, runtime, export_agent(home.population, show_id(child.agent_id)))).parent_id == child.agent_id
 
     with_home(check)

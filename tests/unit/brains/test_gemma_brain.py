@@ -12,6 +12,7 @@ import pytest
 
 from node.agents.genome import content_hash, pack, unpack
 from node.brains.base import Ask, Example, Genome
+from node.brains.edits import PERSONAS
 from node.brains.examples import load_bank, pick
 from node.brains.gemma import brain as module
 from node.brains.gemma.brain import GemmaBrain
@@ -60,7 +61,7 @@ def test_what_it_can_do_is_known_before_it_is_loaded(folder: Path, base: GemmaBr
     assert packaged.capabilities.kinds == base.capabilities.kinds == {"choice", "boolean"}
     assert tuned.capabilities.kinds == {"choice", "boolean", "text", "number"}
     assert (packaged.capabilities.instruct, base.capabilities.instruct, tuned.capabilities.instruct) == (False, False, True)
-    assert not any(brain.capabilities.divides or brain.capabilities.learns for brain in (packaged, base, tuned))
+    assert all(brain.capabilities.divides and not brain.capabilities.learns for brain in (packaged, base, tuned))
 
 
 @pytest.mark.parametrize("which", ["base", "tuned"])
@@ -170,3 +171,13 @@ def test_too_little_memory_is_said_before_anything_is_loaded(folder: Path, monke
 def test_a_brain_asked_before_it_is_loaded_is_our_bug() -> None:
     with pytest.raises(LocalError, match="before it is loaded"):
         GemmaBrain(RUNTIME).choose([ask("Is it good?", "yes", "no")])
+
+
+def test_a_base_model_has_children_and_does_not_reword_their_personas(base: GemmaBrain) -> None:
+    one, other = (base.seed(random.Random(number)) for number in (1, 2))
+    children = [base.mutate(one, random.Random(number)) for number in range(20)]
+    assert sum(child.settings != one.settings for child in children) >= 19
+    assert base.reword(PERSONAS[0]) is None
+    both = base.cross(one, other, random.Random(1))
+    assert both is not None
+    assert set(both.settings["examples"]) & (set(other.settings["examples"]) - set(one.settings["examples"]))

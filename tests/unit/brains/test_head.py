@@ -11,6 +11,8 @@ from node.agents.genome import pack, unpack
 from node.brains.base import Ask, Genome, Lesson
 from node.brains.embedder import HashedEmbedder
 from node.brains.head import MAX_DRIFT, HeadBrain
+from node.brains.losses import shares
+from node.brains.replay import Remembered, mark_of
 from protocol.ballots import logprobs_fault
 
 COLOURS = ("red", "green", "blue")
@@ -98,3 +100,52 @@ def test_a_child_has_its_parents_view_and_other_weights(brain: HeadBrain) -> Non
     assert child.settings["view"] == genome.settings["view"]
     assert 0.005 < float(np.std(child.tensors["w"] - genome.tensors["w"])) < 0.02
     assert 90_000 < child.tensors["w"].size < 110_000
+
+
+def test_kin_are_blended_and_strangers_are_not(brain: HeadBrain) -> None:
+    one, stranger = born(brain, 2)
+    kin = brain.mutate(one, random.Random(1))
+    child = brain.cross(one, kin, random.Random(2))
+    assert child is not None
+    asks = [Ask(genome, "", COLOURS, point(1)) for genome in (one, child, kin)]
+    low, between, high = sorted((choice.logprobs[0] - choice.logprobs[1], row) for row, choice in enumerate(brain.choose(asks)))
+    assert between[1] == 1
+    assert low[0] < between[0] < high[0]
+    unpack(pack(child), "tiny:head", brain.schema())
+    assert brain.cross(one, stranger, random.Random(2)) is None
+
+
+def test_parents_that_overflow_have_a_child_that_peers_take(brain: HeadBrain) -> None:
+    (genome,) = born(brain, 1)
+    huge = Genome(genome.brain, {"w": np.full_like(genome.tensors["w"], 3e38)}, {**genome.settings, "rate": "fast"})
+    child = brain.cross(huge, genome, random.Random(1))
+    assert child is not None
+    unpack(pack(child), "tiny:head", brain.schema())
+
+
+def test_a_crowd_asked_again_answers_the_same_and_one_that_learnt_answers_anew(brain: HeadBrain) -> None:
+    genomes = born(brain, 40)
+    asks = [Ask(genome, "", COLOURS, point(1)) for genome in genomes]
+    first, *again = [brain.choose(asks) for _ in range(3)]
+    for answers in again:
+        for one, other in zip(first, answers, strict=True):
+            assert one.logprobs == pytest.approx(other.logprobs, abs=1e-5)
+    genomes[7] = brain.learn([Lesson(asks[7], 2)])[0]
+    for _ in range(3):
+        after = brain.choose([Ask(genome, "", COLOURS, point(1)) for genome in genomes])
+        assert after[7].logprobs[2] > first[7].logprobs[2] + 0.1
+        assert after[8].logprobs == pytest.approx(first[8].logprobs, abs=1e-5)
+
+
+def test_agents_take_the_same_lessons_to_heart_differently_and_the_newest_always(brain: HeadBrain) -> None:
+    lessons = [Remembered(np.zeros(1, np.float32), 0, 1.0, b"", mark_of(bytes([number]), 0, b"")) for number in range(200)]
+    taken = shares([1, 2, 3], lessons)
+    assert set(np.unique(taken)) == {0.0, 1.0, 2.0}
+    assert taken.mean(1) == pytest.approx([1.0, 1.0, 1.0], abs=0.2)
+    assert not np.array_equal(taken[0], taken[1])
+    assert np.array_equal(taken[1:2], shares([2], lessons))
+    for number in range(20):
+        (genome,) = born(brain, 1)
+        (after,) = brain.learn([Lesson(Ask(genome, "", COLOURS, point(number)), 0)])
+        now, then = (brain.choose([Ask(one, "", COLOURS, point(number))])[0].logprobs[0] for one in (after, genome))
+        assert now > then

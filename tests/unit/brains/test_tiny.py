@@ -165,3 +165,57 @@ def test_features_are_the_same_on_every_machine() -> None:
     assert features("Is it so?").round(4).tolist() == pytest.approx(PINNED, abs=1e-4)
     assert (features("A") == features("a")).all()
     assert not features("").any()
+
+
+def test_a_child_of_kin_has_whole_units_of_either_parent(numpy_brain: TinyBrain) -> None:
+    one = numpy_brain.seed(random.Random(1))
+    kin, stranger = numpy_brain.mutate(one, random.Random(2)), numpy_brain.seed(random.Random(3))
+    child = numpy_brain.cross(one, kin, random.Random(4))
+    assert child is not None
+    own = np.array([np.array_equal(row, ours) for row, ours in zip(child.tensors["w1"], one.tensors["w1"], strict=True)])
+    assert 0 < own.sum() < own.size
+    for unit in range(own.size):
+        giver = one if own[unit] else kin
+        assert np.array_equal(child.tensors["w2"][:, unit], giver.tensors["w2"][:, unit])
+        assert child.tensors["b1"][unit] == giver.tensors["b1"][unit]
+    unpack(pack(child), "tiny:mlp", numpy_brain.schema())
+    assert numpy_brain.cross(one, stranger, random.Random(4)) is None
+
+
+def test_one_question_to_all_is_answered_as_many_different_ones_are(torch_brain: TinyBrain, numpy_brain: TinyBrain) -> None:
+    genomes = [torch_brain.seed(random.Random(number)) for number in range(3)]
+    points = [(0.1,) * DIM, (0.1,) * DIM, (0.2,) * DIM]
+    for brain in (torch_brain, numpy_brain):
+        alike = brain.transform([Ask(genome, embedding=points[0]) for genome in genomes])
+        unlike = brain.transform([Ask(genome, embedding=point) for genome, point in zip(genomes, points, strict=True)])
+        assert alike[0] == pytest.approx(unlike[0], abs=1e-6)
+        assert alike[1] == pytest.approx(unlike[1], abs=1e-6)
+        assert not np.allclose(alike[2], unlike[2])
+
+
+def test_what_was_learnt_is_learnt_again_beside_the_new_also_after_a_restart() -> None:
+    choices = ("red", "green")
+    before, after, fresh = TinyBrain(), TinyBrain(), TinyBrain()
+    for brain in (before, after, fresh):
+        brain.load(lambda what, fraction: None)
+    (genome,) = before.learn([Lesson(Ask(before.seed(random.Random(1)), "what colour is blood", choices), 0)])
+    notes = before.notes()
+    assert len(notes) == 1
+    assert before.notes() == []
+    after.recall([b"damage", *notes])
+    learnt = {}
+    for name, brain in (("recalled", after), ("forgotten", fresh)):
+        (now,) = brain.learn([Lesson(Ask(genome, "what colour is grass", choices), 1)])
+        (learnt[name],) = brain.choose([Ask(now, "what colour is blood", choices)])
+    assert learnt["recalled"].logprobs[0] > learnt["forgotten"].logprobs[0]
+
+
+def test_what_a_rater_said_is_learnt_again_only_as_far_as_it_is_believed_now() -> None:
+    choices = ("red", "green")
+    brain = TinyBrain()
+    brain.load(lambda what, fraction: None)
+    brain.learn([Lesson(Ask(brain.seed(random.Random(1)), "what colour is blood", choices), 1, 1.0, b"liar")])
+    genome = brain.seed(random.Random(2))
+    lesson = Lesson(Ask(genome, "what colour is grass", choices), 1, 1.0, b"liar", lambda rater: 0.0)
+    (now,) = brain.learn([lesson])
+    assert all(np.allclose(now.tensors[name], genome.tensors[name]) for name in genome.tensors)

@@ -47,6 +47,31 @@ def test_a_link_that_its_node_did_not_sign_is_refused() -> None:
         check(agent, [replace(chain[0], signature=bytes(64)), chain[1]])
 
 
+def test_a_second_parent_stands_in_the_lineage_and_cannot_be_changed() -> None:
+    agent, chain = family(2)
+    child, links = conceive(KEYS[0], agent, chain, 2, b"c" * 32, b"c" * 16, b"m" * 20)
+    check(child, links)
+    assert (links[0].parent, links[0].mate) == (agent, b"m" * 20)
+    for mate in (b"", b"x" * 20):
+        with pytest.raises(Malformed):
+            check(child, [replace(links[0], mate=mate), *links[1:]])
+
+
+@pytest.mark.parametrize("mate", [b"p" * 20, b"m" * 20])
+def test_a_mate_without_a_parent_or_twice_the_same_parent_is_refused(mate: bytes) -> None:
+    parent = mate if mate == b"p" * 20 else b""
+    child, links = conceive(KEYS[0], parent, [], 1, b"c" * 32, b"c" * 16, mate)
+    with pytest.raises(Malformed, match="mate"):
+        check(child, links)
+
+
+def test_ids_of_before_there_were_second_parents_stay() -> None:
+    founder, chain = conceive(KEYS[0], b"", [], 0, bytes([1]) * 32, bytes([2]) * 16)
+    child, _ = conceive(KEYS[0], founder, chain, 1, bytes([3]) * 32, bytes([4]) * 16)
+    assert founder.hex() == "9c912acb2a3c5350b9c4b366b38960dee9d2ee2a"
+    assert child.hex() == "d3647ce719ff5989024e7f0b28843415ccaca9e7"
+
+
 def test_an_empty_lineage_is_none() -> None:
     with pytest.raises(Malformed):
         check_lineage([], b"x" * 20, b"", 0, b"g" * 32)

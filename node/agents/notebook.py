@@ -1,0 +1,77 @@
+"""What a node learnt that lies in no genome, written behind: lessons that its brains learn again, and who is believed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from functools import partial
+
+import structlog
+
+from node.agents.book import AgentBook
+from node.agents.raters import Raters
+from node.agents.worker import BrainWorker
+from node.brains.base import MAX_NOTES
+from protocol.errors import UserError
+
+SAVE_S = 1.0
+"""A crash may forget what was learnt in the last such time."""
+LAST_SAVE_S = 1.0
+log = structlog.get_logger("agents")
+
+
+class Notebook:
+    """Carries brains' notes and raters' records to the book and back. `wake` it when something was rated or learnt."""
+
+    def __init__(self, book: AgentBook, raters: Raters, workers: Callable[[], Iterable[BrainWorker]]) -> None:
+        self._book = book
+        self._raters = raters
+        self._workers = workers
+        self._unsaved: dict[str, list[bytes]] = {}
+        """Notes that the disk refused, per brain; at most `MAX_NOTES` each."""
+        self._news = asyncio.Event()
+
+    def wake(self) -> None:
+        self._news.set()
+
+    async def open(self) -> None:
+        """Read who is believed. Raises `NotAvailable`."""
+        self._raters.load(await self._book.load_raters())
+
+    async def recall(self, worker: BrainWorker) -> None:
+        """Give a brain that is loaded its notes back. Raises `NotAvailable`."""
+        notes = await self._book.load_notes(worker.brain.name)
+        if notes:
+            await worker.call(partial(worker.brain.recall, notes))
+
+    async def save_behind(self) -> None:
+        """Write down what is new until cancelled."""
+        while True:
+            await self._news.wait()
+            await asyncio.sleep(SAVE_S)
+            await self._save()
+
+    async def close(self) -> None:
+        """Write down what is still only in memory; bounded in time."""
+        try:
+            async with asyncio.timeout(LAST_SAVE_S):
+                await self._save()
+        except TimeoutError:
+            log.warning("the last lessons were not written in time")
+
+    async def _save(self) -> None:
+        self._news.clear()
+        rows, forgotten = self._raters.changed()
+        for worker in self._workers():
+            if notes := worker.brain.notes():
+                name = worker.brain.name
+                self._unsaved[name] = [*self._unsaved.get(name, []), *notes][-MAX_NOTES:]
+        try:
+            if rows or forgotten:
+                await self._book.save_raters(rows, forgotten)
+            for name in sorted(self._unsaved):
+                await self._book.save_notes(name, self._unsaved[name])
+                del self._unsaved[name]
+        except UserError as error:
+            self._raters.missed([*rows, *forgotten])
+            log.error("lessons cannot be written down", reason=str(error))
