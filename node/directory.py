@@ -32,6 +32,10 @@ class SwarmDirectory:
         """Live nodes, this one included, in the order of ids."""
         return [view.node_id for view in self._members.living()]
 
+    def hosts(self) -> dict[NodeId, float]:
+        """Live nodes, this one included, and the cores that each lends to cells."""
+        return {view.node_id: float(view.announcement.capacity) for view in self._members.living()}
+
     def rooms(self) -> list[tuple[NodeId, int]]:
         """Other live nodes that announced room for agents."""
         return [(view.node_id, view.announcement.room) for view in self._members.others() if view.announcement.room > 0]

@@ -132,9 +132,10 @@ def test_one_peer_cannot_fill_a_node_or_drive_out_what_others_keep_there(tmp_pat
         assert one.blobs.held(own)
         large = await flood.blobs.put(data(6, 2 * MAX_CHUNK))
         assert await flood.blobs.spread(large, [one.node_id], 1) == []
-        small = [await flood.blobs.put(bytes([number])) for number in range(60)]
+        world.network.rule = lossy(latency=(0.001, 0.002))
+        small = [await flood.blobs.put(bytes([number])) for number in range(120)]
         kept = sum([bool(await flood.blobs.spread(digest, [one.node_id], 1)) for digest in small])
-        assert 20 < kept < 50
+        assert 50 < kept < 110
 
     run(tmp_path, scenario)
 
