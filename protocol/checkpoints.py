@@ -47,6 +47,7 @@ class RunState(Struct, frozen=True, array_like=True):
 class CellState(Struct, frozen=True, array_like=True):
     """The newest that a cell has reported."""
 
+    cell: Count
     iteration: Count
     solution: Solution
 
@@ -77,7 +78,7 @@ class GridState(Struct, frozen=True, array_like=True):
     """A grid of cells."""
 
     plan: CellStart
-    newest: dict[int, CellState]
+    newest: Annotated[list[CellState], Meta(max_length=4_096)]
     waiting: Annotated[list[Count], Meta(max_length=4_096)]
     """Cells that have not ended."""
     best: Annotated[list[tuple[float, Solution]], Meta(max_length=64)]
@@ -113,6 +114,6 @@ def unpack(data: bytes, kind: type[T]) -> T:
 def check_grid(state: GridState) -> None:
     """What the types do not say. Raises `Malformed`."""
     cells = state.plan.size**2
-    known = {*state.newest, *state.waiting, *(row.cell for row in state.cells)}
+    known = {*(one.cell for one in state.newest), *state.waiting, *(row.cell for row in state.cells)}
     if len(state.plan.placement) != cells or any(not 0 <= cell < cells for cell in known):
         raise Malformed("a checkpoint of cells that its grid does not have")

@@ -134,11 +134,18 @@ class Progress:
                 break
         plan = msgspec.structs.replace(self.plan, resumed={}, reached={})
         rows = [self._iterations[number].row(number) for number in numbers[-MAX_ROWS:]]
-        return GridState(plan, dict(self.newest), sorted(self.waiting), sorted(self.best.items()), rows, shown[:MAX_CELLS])
+        return GridState(
+            plan,
+            [self.newest[cell] for cell in sorted(self.newest)],
+            sorted(self.waiting),
+            sorted(self.best.items()),
+            rows,
+            shown[:MAX_CELLS],
+        )
 
     def _restore(self, saved: GridState) -> None:
         self.waiting = set(saved.waiting)
-        self.newest = dict(saved.newest)
+        self.newest = {one.cell: one for one in saved.newest}
         self.best = dict(saved.best[-BEST_KEPT:])
         for row in saved.rows:
             self._iterations[row.iteration] = _Iteration()
@@ -164,7 +171,7 @@ class Progress:
 
     def _count(self, report: CellReport) -> None:
         self._run.tried += report.tried
-        self.newest[report.cell] = CellState(report.iteration, report.solution)
+        self.newest[report.cell] = CellState(report.cell, report.iteration, report.solution)
         if self._run.best is None or report.score > self._run.best:
             self._run.best = report.score
         self.best.setdefault(float(f"{report.score:.10g}"), report.solution)
