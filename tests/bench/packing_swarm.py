@@ -77,9 +77,8 @@ def follow(client: Client, run_id: str, watch: Callable[[RunInfo], bool] = lambd
 
 def quality(tell: Tell, report: Report) -> None:
     """Equal seeds on one daemon and on four."""
-    known = {
-        int(row["n"]): float(row["radius"]) for row in csv.DictReader(line for line in RADII.read_text().splitlines() if line[0] != "#")
-    }
+    table = csv.DictReader(line for line in RADII.read_text().splitlines() if line[0] != "#")
+    known = {int(row["n"]): float(row["radius"]) for row in table}
     rows: dict[str, Any] = {}
     for count in (1, 4):
         with swarm(count) as daemons:
@@ -156,10 +155,9 @@ def killed(tell: Tell, report: Report) -> None:
             })  # fmt: skip
     report.results["killed"] = {"state": run.state, "detail": run.detail, "cells": rows, "best": run.best}
     worst = max((row["redone"] if row["redone"] is not None else 99) for row in rows)
+    share = sum(row["first_after"] is not None for row in rows) / len(rows)
     report.bars.append(Bar("iterations that a killed daemon cost a cell of its, worst", worst, "<=", 1))
-    report.bars.append(
-        Bar("cells that went on elsewhere, share", sum(row["first_after"] is not None for row in rows) / len(rows), ">=", 1.0)
-    )
+    report.bars.append(Bar("cells that went on elsewhere, share", share, ">=", 1.0))
 
 
 def home_killed(tell: Tell, report: Report) -> None:
@@ -218,17 +216,9 @@ def flat(tell: Tell, report: Report) -> None:
                 }  # fmt: skip
     report.results["flat"] = rows
     four = [rows[f"4 daemons, {size} x {size}"] for size in SIZES]
-    report.bars.append(
-        Bar("messages over those needed, 4 daemons, worst grid", max(row["messages_over_needed"] for row in four), "<=", 1.1)
-    )
-    report.bars.append(
-        Bar(
-            "bytes per message, 4 daemons, worst grid over best",
-            max(_each(row) for row in four) / min(_each(row) for row in four),
-            "<=",
-            1.1,
-        )
-    )
+    over, each = max(row["messages_over_needed"] for row in four), [_each(row) for row in four]
+    report.bars.append(Bar("messages over those needed, 4 daemons, worst grid", over, "<=", 1.1))
+    report.bars.append(Bar("bytes per message, 4 daemons, worst grid over best", max(each) / min(each), "<=", 1.1))
     report.bars.append(Bar("messages per cell and iteration, 32 x 32 over 10 x 10", four[4]["messages"] / four[2]["messages"], "<=", 1.15))
 
 
