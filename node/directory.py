@@ -33,8 +33,9 @@ class SwarmDirectory:
         return [view.node_id for view in self._members.living()]
 
     def hosts(self) -> dict[NodeId, float]:
-        """Live nodes, this one included, and the cores that each lends to cells."""
-        return {view.node_id: float(view.announcement.capacity) for view in self._members.living()}
+        """Nodes not known to be dead, this one included, and the cores that each lends to cells; a suspect gets no more than it has."""
+        views = [view for view in self._members.all() if view.state in ("alive", "suspect")]
+        return {view.node_id: float(view.announcement.capacity) if view.state == "alive" else 0.0 for view in views}
 
     def rooms(self) -> list[tuple[NodeId, int]]:
         """Other live nodes that announced room for agents."""

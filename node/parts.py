@@ -171,7 +171,7 @@ class Parts:
         self.runs = RunManager(self._runtime, self._on_run_event)
         home = GridHome(self._runtime, me, self.cells, self.post, self.directory.hosts, self.claims)
         self.succession = Succession(
-            self._runtime, me, self.exchange, self.blobs, self.runs, self.claims, self.directory.living, self.dht
+            self._runtime, me, self.exchange, self.blobs, self.runs, self.claims, self.directory.hosts, self.dht
         )  # fmt: skip
         for job in home.jobs(tasks):
             self.runs.register(job)

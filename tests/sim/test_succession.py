@@ -93,9 +93,7 @@ class Site:
         self.cells = CellHost(self.runtime, self.node_id, self.post, cores=1, claims=self.claims, overlay=self.neighbours)
         self.runs = RunManager(self.runtime)
         self.home = GridHome(self.runtime, self.node_id, self.cells, self.post, self.living, self.claims)
-        self.succession = Succession(
-            self.runtime, self.node_id, self.exchange, self.blobs, self.runs, self.claims, lambda: list(self.living()), self.shelf
-        )
+        self.succession = Succession(self.runtime, self.node_id, self.exchange, self.blobs, self.runs, self.claims, self.living, self.shelf)
         for job in self.home.jobs(shipped_tasks()):
             self.runs.register(job)
         self.exchange.start(tasks)
