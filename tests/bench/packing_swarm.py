@@ -1,8 +1,8 @@
 """What distribution costs: the same run on one daemon and on four, a daemon killed in the middle, messages and bytes by grid size.
 
-`MOOT_PACKING_SWARM` picks parts, comma-separated: quality, killed, home, flat (default: all; each takes one to three minutes);
-`MOOT_PACKING_SIZES` the grids of `flat`, `MOOT_PACKING_NODES` the numbers of daemons of `quality` and `flat`. The moves are the tasks' own
-(no model). Daemons are processes of their own on loopback.
+`MOOT_PACKING_SWARM` picks parts: quality, killed, home, flat (default: all; each takes one to three minutes). Pieces of
+them: `MOOT_PACKING_SIZES` (grids of `flat`), `MOOT_PACKING_SECONDS` (length of runs that lose a daemon), `MOOT_PACKING_NODES` (numbers of
+daemons of `quality` and `flat`). The moves are the tasks' own (no model). Daemons are processes of their own on loopback.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def quality(tell: Tell, report: Report) -> None:
     report.bars.append(Bar("packing, 4 daemons, worst gap of n = 10, 15, 20", max(rows["4"]["gaps"].values()), "<=", 1e-9))
 
 
-LONG: Params = {"size": 4, "iterations": 30, "seconds": 45.0, "n": 14}
+LONG: Params = {"size": 4, "iterations": 30, "seconds": float(os.environ.get("MOOT_PACKING_SECONDS", "45")), "n": 14}
 
 
 class _Watch:
@@ -225,7 +225,8 @@ def flat(tell: Tell, report: Report) -> None:
     four = [rows[f"4 daemons, {size} x {size}"] for size in SIZES]
     over, each = [row["messages_over_needed"] for row in four], [_each(row) for row in four]
     report.bars.append(Bar("messages over those needed, 4 daemons, worst grid over best", max(over) / min(over), "<=", 1.1))
-    report.bars.append(Bar("bytes per message, 4 daemons, worst grid over best", max(each) / min(each), "<=", 1.1))
+    # A cell's number takes one byte up to 127 and three above 255: four bytes of 37 more in a message of a large grid.
+    report.bars.append(Bar("bytes per message, 4 daemons, worst grid over best", max(each) / min(each), "<=", 1.15))
     if {10, 32} <= set(SIZES):
         ratio = four[SIZES.index(32)]["messages"] / four[SIZES.index(10)]["messages"]
         report.bars.append(Bar("messages per cell and iteration, 32 x 32 over 10 x 10", ratio, "<=", 1.15))
