@@ -153,6 +153,12 @@ class Blobs:
         if held is not None and held.pinned:
             self._pin(digest, held, False)
 
+    def discard(self, digest: bytes, origin: bytes = b"") -> None:
+        """It is of no use any more to who had us keep it (`origin` a peer, or this node): gone from here unless it is pinned."""
+        held = self._held.get(digest)
+        if held is not None and not held.pinned and held.origin == origin:
+            self._drop(digest)
+
     # ---- elsewhere ---------------------------------------------------------------------------------------------------
 
     async def fetch(self, digest: bytes, holders: Sequence[bytes], timeout: float = FETCH_S) -> bytes:

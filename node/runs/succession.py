@@ -127,17 +127,16 @@ class Succession:
                 continue
             kept = [NodeId(node) for node in await self._blobs.spread(fresh, self._others(run.run_id), COPIES, COPY_S)]
             if digest and digest != fresh:
-                self._blobs.unpin(digest)
+                self._blobs.discard(digest)
             claim = RunClaim(run.run_id, run.term, fresh, state[0], [self._me, *kept], STOPPING if run.stopping else run.state)
             await self._tell(claim, dict.fromkeys([*kept, *holders]))
             digest, holders = fresh, kept
             if self._runtime.monotonic() >= read_at:
                 read_at = self._runtime.monotonic() + READ_S
                 await self._read(run.run_id)
-        if digest:
-            self._blobs.unpin(digest)
-            if self._is_home(run):
-                await self._tell(RunClaim(run.run_id, run.term, digest, 0, [self._me, *holders], run.state), holders)
+        self._blobs.discard(digest)
+        if digest and self._is_home(run):
+            await self._tell(RunClaim(run.run_id, run.term, digest, 0, [self._me, *holders], run.state), holders)
 
     def _is_home(self, run: Run) -> bool:
         known = self._claims.of(run.run_id)
@@ -158,7 +157,7 @@ class Succession:
     async def _save(self, data: bytes) -> bytes | None:
         """A run goes on without a checkpoint where the disk is full."""
         try:
-            return await self._blobs.put(data, pin=True)
+            return await self._blobs.put(data)
         except UserError as error:
             log.warning("a run is not saved", reason=str(error))
             return None
@@ -215,8 +214,11 @@ class Succession:
     async def _claimed(self, peer: Member, claim: RunClaim) -> RunHome:
         """A home says where the newest checkpoint is; the answer tells it when it is the home no more."""
         if self._claims.admit(claim.run_id, claim.term, peer.node_id):
-            self._held.pop(claim.run_id, None)
-            if claim.state not in OVER and self._me in claim.holders:
+            before = self._held.pop(claim.run_id, None)
+            over = claim.state in OVER
+            if before is not None and (over or before.claim.digest != claim.digest):
+                self._blobs.discard(before.claim.digest, before.home)
+            if not over and self._me in claim.holders:
                 self._held[claim.run_id] = _Held(claim, peer.node_id, self._runtime.monotonic())
             while len(self._held) > MAX_HELD:
                 self._held.pop(next(iter(self._held)))

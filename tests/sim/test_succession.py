@@ -372,9 +372,11 @@ def test_the_record_and_three_copies_say_where_a_run_is(tmp_path: Path) -> None:
         (record,) = await first.shelf.get(key_of(f"run {key.hex()}"))
         assert record.author == first.credentials.key.public
         assert sum(len(site.succession) for site in town.sites) == 3
+        await asyncio.sleep(10.0)
+        assert max(len(site.blobs) for site in town.sites) <= 2
         await town.finished(run_id)
         await asyncio.sleep(10.0)
-        assert sum(len(site.succession) for site in town.sites) == 0
+        assert sum(len(site.succession) + len(site.blobs) for site in town.sites) == 0
 
     run(tmp_path, 1, scenario, nodes=6)
 

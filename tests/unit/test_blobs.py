@@ -176,6 +176,23 @@ def test_pinned_blobs_stay_and_refuse_what_finds_no_room(tmp_path: Path) -> None
     run(tmp_path, scenario)
 
 
+def test_a_blob_is_discarded_by_who_had_it_kept_and_nobody_else(tmp_path: Path) -> None:
+    async def scenario(world: World, build: Callable[..., Awaitable[Shed]]) -> None:
+        one, other, third = await build("one"), await build("other"), await build("third")
+        digest = await other.blobs.put(data(1))
+        await other.blobs.spread(digest, [one.node_id], 1)
+        one.blobs.discard(digest, third.node_id)
+        one.blobs.discard(digest)
+        assert one.blobs.held(digest)
+        one.blobs.discard(digest, other.node_id)
+        assert (one.blobs.held(digest), list((tmp_path / "one").iterdir())) == (False, [])
+        pinned = await one.blobs.put(data(2), pin=True)
+        one.blobs.discard(pinned)
+        assert one.blobs.held(pinned)
+
+    run(tmp_path, scenario)
+
+
 # ---- what should happen -------------------------------------------------------------------------------------------------
 
 
