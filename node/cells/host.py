@@ -135,6 +135,7 @@ class CellHost:
             name = f"cell {number} of {show_id(plan.run_id)[:8]}"
             hosted.tasks[number] = self._tasks.create_task(self._live(hosted, number, cell), name=name)
         hosted.settings.share = 0.9 * min(hosted.workshop.cores, len(hosted.cells)) / max(1, len(hosted.cells))
+        self._tasks.create_task(self._tell_links(hosted), name="links of a host")
         early, self._early = self._early, deque(maxlen=MAX_EARLY)
         for sender, message in early:
             self._heard(sender, message)

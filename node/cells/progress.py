@@ -66,6 +66,8 @@ class Progress:
         self.best: dict[float, bytes] = {}
         """The best solutions so far, one of each score: what differs by a symmetry only counts once."""
         self.failure = ""
+        """Why a cell gave up, in the words of the first that did."""
+        self.failed: set[int] = set()
         self._longest = MAX_ITERATIONS if plan.settings.get("seconds") else plan.iterations
         self.news = asyncio.Event()
         self.links: dict[NodeId, tuple[NodeId, ...]] = {}
@@ -86,6 +88,7 @@ class Progress:
             self.news.set()
         if report.last and report.note.startswith("failed: ") and not report.solution:
             self.failure = self.failure or report.note.removeprefix("failed: ")
+            self.failed.add(cell)
             return
         if not (
             self._workshop.valid(report.solution) and len(report.solution) <= MAX_SOLUTION and 0.0 <= report.score <= self._workshop.highest
@@ -164,7 +167,7 @@ class Progress:
     def silent(self) -> str:
         """One sentence about the cells that did not finish; empty when all did."""
         if not self.waiting:
-            return ""
+            return f"{len(self.failed)} of {len(self.plan.placement)} cells gave up: {self.failure}" if self.failed else ""
         nodes = sorted({show_id(NodeId(self.plan.placement[cell])) for cell in self.waiting})
         cells = ", ".join(map(str, sorted(self.waiting)[:20])) + (", ..." if len(self.waiting) > 20 else "")
         return f"{len(self.waiting)} of {len(self.plan.placement)} cells did not finish ({cells}); their nodes: {', '.join(nodes[:8])}"
