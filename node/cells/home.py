@@ -111,6 +111,7 @@ class GridHome:
         """Place, start, gather. Raises `NotAvailable` when no cell answered, `TaskFailed` when the task did, `TakenOver`."""
         workshop = self._workshop(run, task)
         progress = self._progress[run.run_id] = await self._begin(run, task, workshop)
+        before = () if not run.saved else unpack(run.saved, GridState).plan.placement
         run.iterations = progress.infos
         run.on_order = lambda state, values: self._order(progress, state, values)
         if task is not None:
@@ -119,7 +120,7 @@ class GridHome:
         try:
             await workshop.open()
             async with asyncio.TaskGroup() as starting:
-                self._send_plan(run, progress, starting)
+                self._send_plan(run, progress, starting, before)
                 await self._gather(run, progress, task is None or task.heavy)
             if progress.successor is not None:
                 raise TakenOver(f"Node {show_id(progress.successor)} has taken this run over: ask it.")
@@ -134,7 +135,8 @@ class GridHome:
             await self._sum_up(run, progress, workshop)
         finally:
             run.on_order = lambda state, values: None
-            self._order(progress, "stopped", {})
+            if progress.successor is None:  # else the cells are another's to order about
+                self._order(progress, "stopped", {})
             del self._progress[run.run_id]
             await workshop.close()
 
@@ -226,13 +228,14 @@ class GridHome:
         there = {plan.placement[cell] for cell in progress.waiting}
         stable, seen.nodes = set(nodes) == seen.nodes, set(nodes)
         moves: dict[int, NodeId] = {}
+        newcomers = seen.nodes - seen.settled if stable else set[NodeId]()
         if not there <= set(nodes) or (stable and seen.settled != seen.nodes):
-            moves = moved(plan.run_id, plan.placement, nodes, seen.nodes - seen.settled if stable else ())
+            moves = moved(plan.run_id, plan.placement, nodes, newcomers)
             moves = {cell: node for cell, node in moves.items() if cell in progress.waiting}
             seen.settled = set(nodes) if stable else seen.settled & set(nodes)
         links = self._links(progress) if run.params.get("topology") == OVERLAY else list(plan.links)
-        if moves or links != plan.links:
-            before = list(plan.placement)
+        if moves or newcomers or links != plan.links:  # a newcomer may host cells of a home that was outranked: it is told
+            before = [*plan.placement, *sorted(newcomers)]
             self._replace(run, progress, moves, moves, plan.term)
             progress.move(msgspec.structs.replace(progress.plan, links=links))
             run.unsaved.set()

@@ -117,6 +117,9 @@ class CellHost:
             return
         if self._tasks is None:
             raise Refused("busy", "this node is not ready")
+        if hosted is not None and hosted.settings.stopped and plan.term > hosted.plan.term:
+            self._abandon(hosted)  # an outranked home has stopped what the new one goes on with
+            hosted = None
         there = hosted.cells if hosted is not None else {}
         anew = not plan.epoch and not plan.term
         fresh = [number for number in mine if number not in there and (anew or number in plan.resumed)]
@@ -139,6 +142,13 @@ class CellHost:
         early, self._early = self._early, deque(maxlen=MAX_EARLY)
         for sender, message in early:
             self._heard(sender, message)
+
+    def _abandon(self, hosted: _Hosted) -> None:
+        """These cells end now, unheard; their workshop is closed by the last of them."""
+        del self._runs[hosted.plan.run_id]
+        hosted.cells.clear()
+        for task in hosted.tasks.values():
+            task.cancel()
 
     async def _asked(self, peer: Member, plan: CellStart) -> Done:
         self.start(peer.node_id, plan)
@@ -200,8 +210,9 @@ class CellHost:
         finally:
             if hosted.cells.get(number) is cell:
                 del hosted.cells[number], hosted.tasks[number]
-            if not hosted.cells and self._runs.get(hosted.plan.run_id) is hosted:
-                del self._runs[hosted.plan.run_id]
+            if not hosted.cells:
+                if self._runs.get(hosted.plan.run_id) is hosted:
+                    del self._runs[hosted.plan.run_id]
                 await hosted.workshop.close()
 
     def _say(self, message: CellMessage) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from node.blobs import Blobs
@@ -308,6 +309,33 @@ def test_a_plan_of_an_outranked_home_is_refused(tmp_path: Path) -> None:
         other = next(site for site in town.sites[2:] if site.claims.of(key) is not None)
         with pytest.raises(NotFound, match="ask there"):
             other.runs.get(run_id)
+
+    run(tmp_path, 1, scenario)
+
+
+def test_cells_that_an_outranked_home_has_stopped_go_on_for_the_new_one(tmp_path: Path, pace: Pace) -> None:
+    async def scenario(town: Town) -> None:
+        first = town.sites[0]
+        run_id = await town.begin(first)
+        await asyncio.sleep(4.0)
+        pace.step_s = 3.0
+        town.world.network.hang(first.host)
+        await town.until(lambda: bool(town.homes(run_id)[1:]))
+        for site in town.sites[1:]:
+            for hosted in site.cells._runs.values():
+                hosted.settings.apply("stopped", {})
+                hosted.plan = msgspec.structs.replace(hosted.plan, term=0, epoch=0)
+                hosted.home = first.node_id
+        (home,) = [site for site in town.homes(run_id) if site is not first]
+        progress = home.home._progress[home.runs._find(run_id).run_id]
+        plan = msgspec.structs.replace(progress.plan, epoch=progress.plan.epoch + 1)
+        for site in town.sites[1:]:
+            mine = [cell for cell, node in enumerate(plan.placement) if node == site.node_id]
+            again = msgspec.structs.replace(plan, resumed=dict.fromkeys(mine, b""), reached=dict.fromkeys(mine, 1))
+            site.cells.start(home.node_id, again)
+        pace.step_s = 0.4
+        info = await town.finished(run_id)
+        assert info.iterations[-1].iteration == LONG
 
     run(tmp_path, 1, scenario)
 
