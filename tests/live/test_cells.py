@@ -34,7 +34,7 @@ def test_a_killed_daemon_costs_its_cells_at_most_one_iteration(live: LiveSwarm) 
     live.found(*TINY)
     live.join(2, *TINY)
     first, _, third = live.nodes
-    request = RunRequest("circle_packing", {"size": 4, "iterations": 12, "seconds": 20.0, "n": 14, "pictures": "no"})
+    request = RunRequest("circle_packing", {"size": 4, "iterations": 12, "seconds": 12.0, "n": 14, "pictures": "no"})
     run = first.client.post("/v1/runs", RunInfo, request)
     path = f"/v1/runs/{run.run_id}"
     live.wait(lambda: len(first.client.get(path, RunInfo).iterations) >= 3, "the third iteration", 60)

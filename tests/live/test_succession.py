@@ -21,7 +21,7 @@ def test_a_run_whose_home_is_killed_completes_elsewhere(live: LiveSwarm) -> None
     live.found(*TINY)
     live.join(2, *TINY)
     first, *others = live.nodes
-    params: dict[str, int | float | str] = {"size": 3, "iterations": 12, "seconds": 25.0, "n": 10, "pictures": "no"}
+    params: dict[str, int | float | str] = {"size": 3, "iterations": 12, "seconds": 10.0, "n": 10, "pictures": "no"}
     run = first.client.post("/v1/runs", RunInfo, RunRequest("circle_packing", params))
     path = f"/v1/runs/{run.run_id}"
     live.wait(lambda: len(first.client.get(path, RunInfo).iterations) >= 3, "the third iteration", 60)
