@@ -58,8 +58,8 @@ MAX_TAKING = 4
 """Offers of peers taken at once; with `MAX_BLOB` each, the memory they may cost."""
 CHUNKS_PER_S = 64.0
 """Chunks a second that one peer is served: 16 MiB."""
-OFFERS_PER_S = 1.0
-BURST_OFFERS = 32.0
+OFFERS_PER_S = 8.0
+BURST_OFFERS = 64.0
 MAX_PEERS = 1_024
 """Peers whose rates are remembered."""
 PINNED = ".pinned"
@@ -153,6 +153,12 @@ class Blobs:
         if held is not None and held.pinned:
             self._pin(digest, held, False)
 
+    def discard(self, digest: bytes, origin: bytes = b"") -> None:
+        """It is of no use any more to who had us keep it (`origin` a peer, or this node): gone from here unless it is pinned."""
+        held = self._held.get(digest)
+        if held is not None and not held.pinned and held.origin == origin:
+            self._drop(digest)
+
     # ---- elsewhere ---------------------------------------------------------------------------------------------------
 
     async def fetch(self, digest: bytes, holders: Sequence[bytes], timeout: float = FETCH_S) -> bytes:
@@ -179,8 +185,9 @@ class Blobs:
             log.warning("a fetched blob is not kept", reason=str(error))
         return data
 
-    async def spread(self, digest: bytes, peers: Sequence[bytes], copies: int) -> list[bytes]:
-        """Have `copies` of the peers keep it, the first ones where they will; returns those that confirmed. Raises `InvalidRequest`."""
+    async def spread(self, digest: bytes, peers: Sequence[bytes], copies: int, timeout: float = FETCH_S) -> list[bytes]:
+        """Have `copies` of the peers keep it, the first ones where they will, each within `timeout` seconds; returns those that confirmed.
+        Raises `InvalidRequest`."""
         held = self._held.get(digest)
         if held is None:
             raise InvalidRequest(f"Blob {digest.hex()[:16]} is not on this node: put or fetch it first.")
@@ -189,7 +196,7 @@ class Blobs:
         async def lane() -> None:
             while waiting:
                 peer = waiting.pop(0)
-                if await self._offer(BlobOffer(digest, held.size), NodeId(peer)):
+                if await self._offer(BlobOffer(digest, held.size), NodeId(peer), timeout):
                     kept.append(peer)
                     return
 
@@ -198,9 +205,9 @@ class Blobs:
                 lanes.create_task(lane())
         return kept
 
-    async def _offer(self, offer: BlobOffer, peer: NodeId) -> bool:
+    async def _offer(self, offer: BlobOffer, peer: NodeId, timeout: float) -> bool:
         try:
-            return isinstance(await self._courier.request(peer, offer, FETCH_S), Done)
+            return isinstance(await self._courier.request(peer, offer, timeout), Done)
         except PeerError as error:
             log.info("a copy was not taken", peer=show_id(peer), reason=str(error))
             return False

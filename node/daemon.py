@@ -137,6 +137,7 @@ class Node:
             "post": parts.post.run(),
             "cells": parts.cells.run(),
             "runs": parts.runs.run(),
+            "succession": parts.succession.run(),
             "council": parts.council.run(),
             "labelling": parts.desk.run(),
             "renewal": self._renew(),

@@ -38,6 +38,11 @@ class SwarmDirectory:
         """Live nodes, this one included, in the order of ids."""
         return [view.node_id for view in self._members.living()]
 
+    def hosts(self) -> dict[NodeId, float]:
+        """Nodes not known to be dead, this one included, and the cores that each lends to cells; a suspect gets no more than it has."""
+        views = [view for view in self._members.all() if view.state in ("alive", "suspect")]
+        return {view.node_id: float(view.announcement.capacity) if view.state == "alive" else 0.0 for view in views}
+
     def rooms(self) -> list[tuple[NodeId, int]]:
         """Other live nodes that announced room for agents."""
         return [(view.node_id, view.announcement.room) for view in self._members.others() if view.announcement.room > 0]

@@ -51,7 +51,9 @@ from node.overlay.announcer import Announcer
 from node.overlay.broadcast import Broadcast
 from node.overlay.members import TOPIC, Members, MemberView
 from node.overlay.neighbours import Neighbours
+from node.runs.claims import Claims
 from node.runs.manager import RunManager
+from node.runs.succession import Succession
 from node.runtime import Runtime
 from node.services import ControlView, CouncilView, DhtView, MemoryView, NodeView
 from node.situation import Situation
@@ -171,9 +173,15 @@ class Parts:
         """Cells of anybody's runs, the runs that start here, and labelling."""
         me, tasks = self._now.credentials.node_id, shipped_tasks()
         self.post = Post(self._runtime, me, self.exchange)
-        self.cells = CellHost(self._runtime, me, self.post, self._minds)
+        self.claims = Claims()
+        self.cells = CellHost(
+            self._runtime, me, self.post, self._minds, claims=self.claims, overlay=lambda: self.neighbours.view
+        )  # fmt: skip
         self.runs = RunManager(self._runtime, self._on_run_event)
-        home = GridHome(self._runtime, me, self.cells, self.post, self.directory.living)
+        home = GridHome(self._runtime, me, self.cells, self.post, self.directory.hosts, self.claims)
+        self.succession = Succession(
+            self._runtime, me, self.exchange, self.blobs, self.runs, self.claims, self.directory.hosts, self.dht
+        )  # fmt: skip
         for job in home.jobs(tasks):
             self.runs.register(job)
         self.runs.register_files(home.file_job)
@@ -226,6 +234,8 @@ class Parts:
             "messages_refused": ("Messages from peers that broke a rule.", lambda: self.exchange.dropped),
             "cell_messages": ("Messages of cells sent to other nodes.", lambda: self.post.sent),
             "cell_bytes": ("Their bytes.", lambda: self.post.sent_bytes),
+            "cell_frames": ("The frames that carried them.", lambda: self.post.frames),
+            "runs_held": ("Runs of other nodes whose checkpoints are watched here.", lambda: len(self.succession)),
             "dht_contacts": ("Contacts in the routing table.", lambda: self.dht.stats.contacts),
             "dht_records": ("Records held.", lambda: self.dht.stats.records),
             "blobs": ("Content-addressed blobs held.", lambda: len(self.blobs)),
@@ -253,6 +263,7 @@ class Parts:
             room=self.host.room(),
             agents=self.host.summaries(),
             leaving=self._now.leaving,
+            capacity=self.cells.cores,
         )
 
     def _on_agents_changed(self) -> None:

@@ -1,15 +1,15 @@
 """A grid of cells over the nodes of the swarm: each cell hears its neighbours and nobody else.
 
-    grid.py      topologies and placement; pure
+    grid.py      topologies; pure (placement is `protocol.placement`)
     cell.py      Cell: says, hears, proposes, scores, again and again
     choosers.py  who picks a cell's moves: the task's script, chance, a bandit, a model; personas
     post.py      Post: messages between nodes and within one, paced
     host.py      CellHost: the cells that live here, of anybody's runs
-    home.py      GridJob: the node that started a run places its cells, gathers reports, moves the cells of a host that died
+    home.py      GridJob: a run's home places its cells, gathers reports, moves cells as nodes go and come
     progress.py  what the cells of one run have reported
     pictures.py  heat maps, packings, curves; drawn in a process of its own
 
 Cell messages go from host to host; the home hears reports only. State: `CellHost` owns the cells here, `GridHome` the progress of runs
-started here. First form: cells move when their host dies but not when a better one comes; placement does not weigh capacity; the real
-overlay is not among the topologies; personas spread by chance, not by success; a home that dies takes its run along.
+whose home is here. A run outlives its home (`node.runs.succession`). First form: capacity is a node's number of cores; prompts and replies
+of cells are not in the checkpoint.
 """

@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from node.cells.choosers import Chooser, Picked, adapted, born
-from node.cells.grid import neighbours
+from node.cells.grid import OVERLAY, neighbours
 from node.runtime import Runtime
 from node.tasks.workshop import Outcome, Workshop
 from protocol.errors import UserError
@@ -50,6 +50,8 @@ class Settings:
         self.stopped = False
         self.share = 1.0
         """Cores over cells here: what part of the time a cell may compute."""
+        self.graph: Mapping[int, tuple[int, ...]] = {}
+        """Who hears whom under the topology `overlay`."""
 
     def number(self, name: str, default: float) -> float:
         value = self.values.get(name, default)
@@ -57,6 +59,11 @@ class Settings:
 
     def word(self, name: str, default: str) -> str:
         return str(self.values.get(name, default))
+
+    def around(self, plan: CellStart, cell: int) -> tuple[int, ...]:
+        """Whom a cell hears under the present topology."""
+        topology = self.word("topology", "neumann")
+        return self.graph.get(cell, ()) if topology == OVERLAY else neighbours(plan.size, cell, topology, plan.seed)
 
     def apply(self, state: str, values: Mapping[str, int | float | str]) -> None:
         """What the home ordered."""
@@ -96,7 +103,7 @@ class Cell:
         self._patience: dict[int, float] = {}
         self._look_around(START_S)
         self._news = asyncio.Event()
-        self._started = runtime.monotonic()
+        self._started = runtime.monotonic() - plan.elapsed
         self._idle = 0
         """Proposals since the last gain."""
 
@@ -191,7 +198,7 @@ class Cell:
 
     def _look_around(self, patience: float) -> None:
         """Whom to hear, under the present topology."""
-        around = neighbours(self._plan.size, self._number, self._settings.word("topology", "neumann"), self._plan.seed)
+        around = self._settings.around(self._plan, self._number)
         if tuple(self._inbox) != around:
             self._inbox = {neighbour: self._inbox.get(neighbour, {}) for neighbour in around}
             until = self._runtime.monotonic() + patience

@@ -1,16 +1,15 @@
-"""Which cells are neighbours, and which node hosts which cell. Pure."""
+"""Which cells are neighbours. Pure; which node hosts which cell is `protocol.placement`."""
 
 from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 
-from protocol.identity import NodeId
-
-MAX_HOSTS = 64
-"""Nodes that one run is spread over."""
-TOPOLOGIES = ("neumann", "moore", "torus", "ring", "nearest", "small-world", "isolated", "global")
+OVERLAY = "overlay"
+"""The topology that the swarm itself has: `overlay_graph`, made anew when the overlay or the placement changes."""
+TOPOLOGIES = ("neumann", "moore", "torus", "ring", "nearest", "small-world", "isolated", "global", OVERLAY)
 MAX_NEIGHBOURS = 64
 """`global` is for grids up to 8 x 8: larger ones hear only so many of the others."""
 
@@ -23,11 +22,11 @@ def neighbours(size: int, cell: int, topology: str = "neumann", seed: int = 0) -
 
     neumann (above, left, right, below), moore (with the diagonals) and torus (neumann with wrap); ring (one before, one after);
     nearest (the 12 cells within two steps); small-world (Watts and Strogatz 1998: torus, and each cell of one half keeps a far contact
-    in the other half, drawn from `seed`); isolated; global.
+    in the other half, drawn from `seed`); isolated; global. Under `overlay` this function knows nobody.
     """
     row, column = divmod(cell, size)
     count = size * size
-    if topology == "isolated":
+    if topology in ("isolated", OVERLAY):
         return ()
     if topology == "global":
         return tuple(other for other in range(max(0, cell - 32), min(count, cell + 33)) if other != cell)[:MAX_NEIGHBOURS]
@@ -45,6 +44,7 @@ def neighbours(size: int, cell: int, topology: str = "neumann", seed: int = 0) -
     return tuple(sorted(around - {cell}))
 
 
+@lru_cache(maxsize=8)
 def _contacts(count: int, seed: int) -> Mapping[int, int]:
     """Far contacts: a random pairing of the cells."""
     order = list(range(count))
@@ -53,12 +53,23 @@ def _contacts(count: int, seed: int) -> Mapping[int, int]:
     return {**dict(pairs), **{second: first for first, second in pairs}}
 
 
-def place(run_id: bytes, cells: int, nodes: Sequence[NodeId]) -> list[NodeId]:
-    """A node for each cell by rendezvous hashing (Thaler and Ravishankar 1998): the same wherever it is computed, and a node that
-    goes or comes moves only its own cells. Of many nodes the `MAX_HOSTS` nearest to the run take part."""
-    hosts = sorted(nodes, key=lambda node_id: _weight(run_id, b"host", node_id))[:MAX_HOSTS]
-    return [min(hosts, key=lambda node_id: _weight(run_id, cell.to_bytes(4, "big"), node_id)) for cell in range(cells)]
-
-
-def _weight(run_id: bytes, what: bytes, node_id: NodeId) -> bytes:
-    return hashlib.sha256(run_id + what + node_id).digest()
+def overlay_graph(placement: Sequence[bytes], links: Iterable[tuple[bytes, bytes]]) -> dict[int, tuple[int, ...]]:
+    """Who hears whom where the overlay is the topology: the cells of a node form a ring, and of two nodes that are neighbours in the
+    overlay as many cells are paired as the smaller one has, starting anywhere, so that not all of a node's links end at one cell."""
+    homes: dict[bytes, list[int]] = {}
+    for cell, host in enumerate(placement):
+        homes.setdefault(host, []).append(cell)
+    pairs = {(cell, ring[(place + 1) % len(ring)]) for ring in homes.values() for place, cell in enumerate(ring)}
+    for one, other in sorted({(min(link), max(link)) for link in links}):
+        ours, theirs = homes.get(one, []), homes.get(other, [])
+        if one != other and ours and theirs:
+            first = int.from_bytes(hashlib.sha256(one + other).digest()[:4], "big")
+            pairs |= {
+                (ours[(first + place) % len(ours)], theirs[(first + place) % len(theirs)]) for place in range(min(len(ours), len(theirs)))
+            }
+    around: dict[int, set[int]] = {cell: set() for cell in range(len(placement))}
+    for first_cell, second in pairs:
+        if first_cell != second:
+            around[first_cell].add(second)
+            around[second].add(first_cell)
+    return {cell: tuple(sorted(near)) for cell, near in around.items()}

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import math
 
-from node.cells.grid import neighbours
+import msgspec
+
+from node.cells.grid import OVERLAY, neighbours, overlay_graph
 from node.runs.run import Progress as RunProgress
 from node.tasks.base import MAX_SOLUTION
 from node.tasks.workshop import Workshop
 from protocol.api import CellInfo, IterationInfo
-from protocol.identity import NodeId, show_id
+from protocol.checkpoints import MAX_CELLS, MAX_ROWS, CellRow, CellState, GridState, IterationRow
+from protocol.identity import NodeId, parse_id, show_id
 from protocol.messages import CellReport, CellStart
 
 DETAILED = 4_096
@@ -27,17 +30,29 @@ class _Iteration:
     def __init__(self) -> None:
         self.cells: dict[int, CellInfo] = {}
         self.scores: dict[int, float] = {}
+        self.before: IterationRow | None = None
+        """What another home had gathered, beyond what `cells` still shows."""
+
+    def __bool__(self) -> bool:
+        return bool(self.scores) or self.before is not None
+
+    def row(self, number: int) -> IterationRow:
+        scores, before = list(self.scores.values()), self.before
+        if before is None:
+            return IterationRow(number, len(scores), math.fsum(scores), max(scores), min(scores))
+        total, best, worst = math.fsum([before.total, *scores]), max([before.best, *scores]), min([before.worst, *scores])
+        return IterationRow(number, before.count + len(scores), total, best, worst)
 
     def info(self, number: int) -> IterationInfo:
-        scores = self.scores.values()
-        cells = [self.cells[cell] for cell in sorted(self.cells)]
-        return IterationInfo(number, math.fsum(scores) / len(scores), max(scores), min(scores), cells)
+        row, cells = self.row(number), [self.cells[cell] for cell in sorted(self.cells)]
+        return IterationInfo(number, row.total / row.count, row.best, row.worst, cells)
 
 
 class Progress:
     """The reports of one run. A report counts when it comes from its cell's host, is sound, and is the first of its kind."""
 
-    def __init__(self, plan: CellStart, workshop: Workshop, run: RunProgress | None = None) -> None:
+    def __init__(self, plan: CellStart, workshop: Workshop, run: RunProgress | None = None, saved: GridState | None = None) -> None:
+        """`saved`: where another home left off."""
         self.plan = plan
         self._workshop = workshop
         self._run = run or RunProgress()
@@ -46,13 +61,23 @@ class Progress:
         """Cells that have not reported their end."""
         self.lost: set[int] = set()
         """Cells whose node did not take them."""
-        self.newest: dict[int, tuple[int, bytes]] = {}
+        self.newest: dict[int, CellState] = {}
         """Each cell's newest iteration and solution: from here it goes on elsewhere when its node is lost."""
         self.best: dict[float, bytes] = {}
         """The best solutions so far, one of each score: what differs by a symmetry only counts once."""
         self.failure = ""
+        """Why a cell gave up, in the words of the first that did."""
+        self.failed: set[int] = set()
         self._longest = MAX_ITERATIONS if plan.settings.get("seconds") else plan.iterations
         self.news = asyncio.Event()
+        self.links: dict[NodeId, tuple[NodeId, ...]] = {}
+        """Neighbours in the overlay, as the hosts say."""
+        self.successor: NodeId | None = None
+        """The node that has taken the run over from us."""
+        self._graph: dict[int, tuple[int, ...]] = {}
+        if saved is not None:
+            self._restore(saved)
+        self.move(plan)
 
     def take(self, sender: NodeId, report: CellReport) -> None:
         plan, cell = self.plan, report.cell
@@ -63,15 +88,16 @@ class Progress:
             self.news.set()
         if report.last and report.note.startswith("failed: ") and not report.solution:
             self.failure = self.failure or report.note.removeprefix("failed: ")
+            self.failed.add(cell)
             return
         if not (
             self._workshop.valid(report.solution) and len(report.solution) <= MAX_SOLUTION and 0.0 <= report.score <= self._workshop.highest
         ):
             return
         iteration = self._iterations.setdefault(report.iteration, _Iteration())
-        if cell in iteration.scores:
+        if cell in iteration.scores or cell in iteration.cells:
             return
-        around = neighbours(plan.size, cell, str(plan.settings.get("topology", "neumann")), plan.seed)
+        around = self._around(cell)
         heard = sorted({number for number in report.heard if number in around})
         row, column = divmod(cell, plan.size)
         label = self._workshop.label(report.solution)
@@ -85,30 +111,70 @@ class Progress:
         """A new placement."""
         self.plan = plan
         self.lost -= set(plan.resumed)
+        self._graph = overlay_graph(plan.placement, plan.links) if plan.settings.get("topology") == OVERLAY else {}
 
     def give_up(self, node_id: NodeId) -> None:
         """Nothing is to be expected of this node's cells."""
         self.lost |= {cell for cell, host in enumerate(self.plan.placement) if host == node_id}
         self.news.set()
 
-    def orphans(self, living: set[NodeId]) -> set[int]:
-        """Cells under way whose node is not alive."""
-        return {cell for cell in self.waiting if self.plan.placement[cell] not in living}
-
     def infos(self) -> list[IterationInfo]:
-        return [self._iterations[number].info(number) for number in sorted(self._iterations) if self._iterations[number].scores]
+        return [self._iterations[number].info(number) for number in sorted(self._iterations) if self._iterations[number]]
+
+    @property
+    def iteration(self) -> int:
+        """The newest that any cell has reported."""
+        return max((state.iteration for state in self.newest.values()), default=0)
+
+    def snapshot(self) -> GridState:
+        """All that another node needs to go on."""
+        numbers = sorted(number for number, iteration in self._iterations.items() if iteration)
+        shown: list[CellRow] = []
+        for number in reversed(numbers):
+            for info in self._iterations[number].cells.values():
+                shown.append(CellRow(number, info.cell, parse_id(info.node_id), info.score, info.solution[:4_096], info.heard, info.tried))
+            if len(shown) >= MAX_CELLS:
+                break
+        plan = msgspec.structs.replace(self.plan, resumed={}, reached={})
+        rows = [self._iterations[number].row(number) for number in numbers[-MAX_ROWS:]]
+        return GridState(
+            plan,
+            [self.newest[cell] for cell in sorted(self.newest)],
+            sorted(self.waiting),
+            sorted(self.best.items()),
+            rows,
+            shown[:MAX_CELLS],
+        )
+
+    def _restore(self, saved: GridState) -> None:
+        self.waiting = set(saved.waiting)
+        self.newest = {one.cell: one for one in saved.newest}
+        self.best = dict(saved.best[-BEST_KEPT:])
+        for row in saved.rows:
+            self._iterations[row.iteration] = _Iteration()
+            self._iterations[row.iteration].before = row
+        for shown in saved.cells:
+            where = divmod(shown.cell, saved.plan.size)
+            info = CellInfo(
+                shown.cell, *where, show_id(NodeId(shown.node_id)), shown.score, shown.label, list(shown.heard), shown.tried
+            )  # fmt: skip
+            self._iterations.setdefault(shown.iteration, _Iteration()).cells[shown.cell] = info
+
+    def _around(self, cell: int) -> tuple[int, ...]:
+        topology = str(self.plan.settings.get("topology", "neumann"))
+        return self._graph.get(cell, ()) if topology == OVERLAY else neighbours(self.plan.size, cell, topology, self.plan.seed)
 
     def silent(self) -> str:
         """One sentence about the cells that did not finish; empty when all did."""
         if not self.waiting:
-            return ""
+            return f"{len(self.failed)} of {len(self.plan.placement)} cells gave up: {self.failure}" if self.failed else ""
         nodes = sorted({show_id(NodeId(self.plan.placement[cell])) for cell in self.waiting})
         cells = ", ".join(map(str, sorted(self.waiting)[:20])) + (", ..." if len(self.waiting) > 20 else "")
         return f"{len(self.waiting)} of {len(self.plan.placement)} cells did not finish ({cells}); their nodes: {', '.join(nodes[:8])}"
 
     def _count(self, report: CellReport) -> None:
         self._run.tried += report.tried
-        self.newest[report.cell] = (report.iteration, report.solution)
+        self.newest[report.cell] = CellState(report.cell, report.iteration, report.solution)
         if self._run.best is None or report.score > self._run.best:
             self._run.best = report.score
         self.best.setdefault(float(f"{report.score:.10g}"), report.solution)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
 
 import structlog
 
-from node.runs.run import OVER, Job, Run, State
+from node.runs.run import OVER, Job, Progress, Run, State, TakenOver
 from node.runtime import Runtime
 from protocol.api import ArtifactInfo, RunEdit, RunInfo, RunRequest, TaskInfo
+from protocol.checkpoints import STOPPING, RunState
 from protocol.errors import Conflict, InvalidRequest, NotAvailable, NotFound, UserError
-from protocol.identity import ID_BYTES, parse_id, show_id
+from protocol.identity import ID_BYTES, NodeId, parse_id, show_id
 
 MAX_RUNS = 16
 """Runs kept, finished ones included; the oldest finished one makes room."""
@@ -34,6 +36,10 @@ class RunManager:
         self._by_path: Callable[[str], Job] | None = None
         self._runs: dict[bytes, Run] = {}
         self._tasks: asyncio.TaskGroup | None = None
+        self.guard: Callable[[Run], Coroutine[Any, Any, None]] | None = None
+        """Looks after a run from beside, until it is over (`succession`)."""
+        self.whereabouts: Callable[[bytes], NodeId | None] = lambda run_id: None
+        """The home of a run of another node, as far as this one has heard."""
 
     def register(self, job: Job) -> None:
         """From now on this kind of run can be started."""
@@ -60,10 +66,32 @@ class RunManager:
         if self._tasks is None:
             raise NotAvailable("This node is not ready to start runs: ask again in a moment.")
         run = Run(self._runtime.token_bytes(ID_BYTES), request.task, params, self._runtime.monotonic())
+        self._begin(job, run, self._tasks)
+        return run.info(self._runtime.monotonic())
+
+    def adopt(self, state: RunState, term: int) -> None:
+        """Go on with a run whose home was lost. Raises `InvalidRequest` when it cannot be done here, `NotAvailable` when too much runs."""
+        job = self._job(state.task)
+        params = job.check(state.params)
+        before = self._runs.get(state.run_id)
+        if before is not None and before.state not in OVER:
+            raise Conflict(f"Run {show_id(state.run_id)} is under way on this node.")
+        if before is None:
+            self._make_room()
+        if self._tasks is None:
+            raise NotAvailable("This node is not ready to go on with runs.")
+        run = Run(state.run_id, state.task, params, self._runtime.monotonic() - state.elapsed)
+        run.term, run.saved = term, state.body
+        run.progress = Progress(0.0, state.best, "", state.tried)
+        run.stopping = state.state == STOPPING
+        run.detail = STOPPED if run.stopping else ""
+        self._runs.pop(run.run_id, None)
+        self._begin(job, run, self._tasks, "paused" if state.state == "paused" else "running")
+
+    def _begin(self, job: Job, run: Run, tasks: asyncio.TaskGroup, state: State = "running") -> None:
         run.announce = lambda: self._tell(run)
         self._runs[run.run_id] = run
-        self._tasks.create_task(self._carry_out(job, run), name=f"run {show_id(run.run_id)[:8]}")
-        return run.info(self._runtime.monotonic())
+        tasks.create_task(self._carry_out(job, run, state), name=f"run {show_id(run.run_id)[:8]}")
 
     def _job(self, task: str) -> Job:
         job = self._jobs.get(task)
@@ -76,13 +104,16 @@ class RunManager:
     def order(self, id: str, state: State) -> RunInfo:  # noqa: A002 - the name users see
         """Pause, go on (`running`) or stop. Raises `Conflict` when the run is over, `NotFound`."""
         run = self._find(id)
-        if run.state in OVER or run.state == "pending":
+        if run.state in OVER or (run.state == "pending" and state != "stopped"):
             raise Conflict(f"Run {id} is {run.state}: only a run under way can be {state}.")
+        if run.stopping and state != "stopped":
+            raise Conflict(f"Run {id} is being stopped: it cannot be {state} any more.")
+        if state == "stopped":  # it still has to gather what its cells have
+            run.stopping, run.detail = True, STOPPED
         run.on_order(state, {})
-        if state != "stopped":  # a run that was told to stop still has to gather what its cells have
+        if state != "stopped":
             self._change(run, state)
-        else:
-            run.detail = STOPPED
+        run.unsaved.set()
         return run.info(self._runtime.monotonic())
 
     def edit(self, id: str, edit: RunEdit) -> RunInfo:  # noqa: A002 - the name users see
@@ -98,6 +129,7 @@ class RunManager:
             raise Conflict(f"Run {id} is {run.state}: nothing can be changed any more.")
         run.params.update(values)
         run.on_order(run.state, {name: values[name] for name in edit.params})
+        run.unsaved.set()
         return run.info(self._runtime.monotonic())
 
     def artifacts(self, id: str) -> list[ArtifactInfo]:  # noqa: A002 - the name users see
@@ -118,7 +150,9 @@ class RunManager:
     def _find(self, id: str) -> Run:  # noqa: A002 - the name users see
         run = self._runs.get(parse_id(id))
         if run is None:
-            raise NotFound(f"There is no run {id} on this node: runs are kept for an hour, where they were started.")
+            home = self.whereabouts(parse_id(id))
+            where = f"its home is node {show_id(home)}: ask there" if home is not None else "runs are kept for an hour, at their home"
+            raise NotFound(f"There is no run {id} on this node: {where}.")
         return run
 
     def tasks(self) -> list[TaskInfo]:
@@ -129,10 +163,14 @@ class RunManager:
         """Newest first."""
         return [run.info(self._runtime.monotonic()) for run in reversed(self._runs.values())]
 
-    async def _carry_out(self, job: Job, run: Run) -> None:
-        self._change(run, "running")
+    async def _carry_out(self, job: Job, run: Run, state: State) -> None:
+        self._change(run, state)
+        guarding = self._tasks.create_task(self._guarded(run)) if self._tasks is not None else None
         try:
             await job.carry_out(run)
+        except TakenOver as error:
+            run.detail = str(error)
+            self._change(run, "stopped")
         except UserError as error:
             run.detail = str(error)
             self._change(run, "failed")
@@ -143,6 +181,19 @@ class RunManager:
             self._change(run, "failed")
         else:
             self._change(run, "stopped" if run.detail == STOPPED else "done")
+        finally:
+            run.unsaved.set()
+            if guarding is not None:
+                await guarding
+
+    async def _guarded(self, run: Run) -> None:
+        if self.guard is None:
+            return
+        try:
+            await self.guard(run)
+        # Supervision boundary: a bug in what saves runs costs the checkpoint and not the daemon.
+        except Exception:
+            log.exception("a run is not guarded any more", task=run.task)
 
     def _change(self, run: Run, state: State) -> None:
         run.state = state

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from protocol.api import IterationInfo, RunInfo, TaskInfo
+from protocol.errors import UserError
 from protocol.identity import show_id
 
 State = Literal["pending", "running", "paused", "stopped", "done", "failed"]
@@ -25,6 +27,18 @@ class Progress:
     best: float | None = None
     solution: str = ""
     tried: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What a job can be taken up from."""
+
+    iteration: int
+    body: bytes
+
+
+class TakenOver(UserError):
+    """Another node is this run's home now."""
 
 
 @dataclass(slots=True)
@@ -48,6 +62,16 @@ class Run:
 
     announce: Callable[[], None] = lambda: None
     """Tell whoever listens that there is something new to see."""
+    stopping: bool = False
+    """It was told to stop, in whatever phase: it gathers what it has and ends."""
+    term: int = 0
+    """How often the home of this run has changed."""
+    saved: bytes = b""
+    """Where another home left off, in the form of `snapshot`; empty for a run that begins here."""
+    snapshot: Callable[[], Snapshot | None] = lambda: None
+    """All that another node needs to go on with it; None while there is nothing to go on with, or for what no other node can do."""
+    unsaved: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the next checkpoint should not wait for its time: something was ordered."""
 
     def keep(self, name: str, content: bytes) -> None:
         """Keep a file; one too many or too large is left out."""

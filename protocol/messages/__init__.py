@@ -15,7 +15,7 @@ from typing import TypeAlias
 from msgspec import Struct
 
 from protocol.messages.blobs import MAX_BLOB, MAX_CHUNK, BlobChunk, BlobOffer, BlobRequest
-from protocol.messages.cells import CellControl, CellMessage, CellReport, CellStart
+from protocol.messages.cells import CellBundle, CellControl, CellMessage, CellReport, CellStart, HostLinks
 from protocol.messages.council import (
     CanaryCall,
     CanaryVotes,
@@ -45,6 +45,7 @@ from protocol.messages.overlay import (
     NeighbourRequest,
     Probe,
 )
+from protocol.messages.runs import RunClaim, RunHome
 
 PROTOCOL_VERSION = 1
 
@@ -56,6 +57,7 @@ LinkMessage: TypeAlias = (
     | ReceiptRequest | ReceiptReply
     | ReadRows | RowVectors | JudgeRows | RowJudgements
     | BlobOffer | BlobRequest | BlobChunk
+    | CellBundle | HostLinks | RunClaim | RunHome
 )  # fmt: skip
 
 DatagramMessage: TypeAlias = Ping | Pong | FindNode | Contacts | FindValue | Values | Store | Stored | Refusal
@@ -94,6 +96,7 @@ __all__ = [
     "BlobRequest",
     "CanaryCall",
     "CanaryVotes",
+    "CellBundle",
     "CellControl",
     "CellMessage",
     "CellReport",
@@ -116,6 +119,7 @@ __all__ = [
     "Gossip",
     "Hash",
     "Hello",
+    "HostLinks",
     "Id",
     "JudgeRows",
     "LinkMessage",
@@ -138,6 +142,8 @@ __all__ = [
     "Reveals",
     "RowJudgements",
     "RowVectors",
+    "RunClaim",
+    "RunHome",
     "Signature",
     "Store",
     "Stored",

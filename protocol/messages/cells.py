@@ -26,7 +26,15 @@ class CellStart(Struct, frozen=True, array_like=True, tag=40):
     iteration: Count = 0
     """Cells in `resumed` go on after this iteration."""
     resumed: dict[int, Annotated[bytes, Meta(max_length=4096)]] = {}
-    """Cells whose node was lost, with the newest solution known."""
+    """Cells that the receiver is to go on with where it does not do so already, with the newest solution known."""
+    term: Count = 0
+    """How often the run's home has changed; a plan of a lower term than one known is refused."""
+    elapsed: Annotated[float, Meta(ge=0.0, le=1e9)] = 0.0
+    """Seconds that the run had been under way when this plan was made."""
+    links: Annotated[list[tuple[Id, Id]], Meta(max_length=1024)] = []
+    """Under the topology `overlay`: which of the hosts are neighbours."""
+    reached: dict[int, Count] = {}
+    """Cells in `resumed` go on after this iteration of theirs."""
 
 
 class CellMessage(Struct, frozen=True, array_like=True, tag=41):
@@ -66,3 +74,18 @@ class CellControl(Struct, frozen=True, array_like=True, tag=80):
     state: Name
     """`running`, `paused` or `stopped`."""
     settings: dict[Name, int | float | Annotated[str, Meta(max_length=1024)]] = {}
+    term: Count = 0
+    """As in the plan that it belongs to."""
+
+
+class CellBundle(Struct, frozen=True, array_like=True, tag=90):
+    """What the cells and the runs of one node have to say to another, in one frame."""
+
+    messages: Annotated[list[CellMessage | CellReport | CellControl], Meta(min_length=1, max_length=1024)]
+
+
+class HostLinks(Struct, frozen=True, array_like=True, tag=91):
+    """A host to the home of a run with the topology `overlay`: my neighbours in the overlay."""
+
+    run_id: Id
+    neighbours: Annotated[list[Id], Meta(max_length=64)]

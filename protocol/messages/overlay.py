@@ -43,6 +43,8 @@ class Announcement(Struct, frozen=True, array_like=True, tag=11):
     """How many more agents it would host."""
     agents: Annotated[list[AgentSummary], Meta(max_length=256)]
     leaving: bool = False
+    capacity: Annotated[int, Meta(ge=0, le=1024)] = 1
+    """Cores that it lends to cells of anybody's runs."""
 
 
 class Gossip(Struct, frozen=True, array_like=True, tag=12):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from protocol.api import RunInfo, RunRequest
+from protocol.errors import Conflict
 from tests.live.conftest import LiveSwarm
 
 pytestmark = pytest.mark.live
@@ -33,7 +34,7 @@ def test_a_killed_daemon_costs_its_cells_at_most_one_iteration(live: LiveSwarm) 
     live.found(*TINY)
     live.join(2, *TINY)
     first, _, third = live.nodes
-    request = RunRequest("circle_packing", {"size": 4, "iterations": 12, "seconds": 40.0, "n": 14, "pictures": "no"})
+    request = RunRequest("circle_packing", {"size": 4, "iterations": 12, "seconds": 12.0, "n": 14, "pictures": "no"})
     run = first.client.post("/v1/runs", RunInfo, request)
     path = f"/v1/runs/{run.run_id}"
     live.wait(lambda: len(first.client.get(path, RunInfo).iterations) >= 3, "the third iteration", 60)
@@ -46,6 +47,23 @@ def test_a_killed_daemon_costs_its_cells_at_most_one_iteration(live: LiveSwarm) 
     best = json.loads(done.solution)
     assert best["n"] == 14
     assert best["radius"] == done.best
+
+
+def test_a_packing_is_stopped_before_its_task_is_open_while_paused_and_at_the_end(live: LiveSwarm) -> None:
+    client = live.found("--brain", "none").client
+    for phase in ("at once", "paused", "computing"):
+        request = RunRequest("circle_packing", {"size": 2, "iterations": 1_000, "n": 6, "pictures": "no"})
+        run = client.post("/v1/runs", RunInfo, request)
+        path = f"/v1/runs/{run.run_id}"
+        if phase != "at once":
+            live.wait(lambda path=path: len(client.get(path, RunInfo).iterations) >= 2, "two iterations")  # type: ignore[misc]
+        if phase == "paused":
+            assert client.post(path + "/pause", RunInfo).state == "paused"
+        client.post(path + "/stop", RunInfo)
+        live.wait(lambda path=path: client.get(path, RunInfo).state == "stopped", f"the end of a run stopped {phase}")  # type: ignore[misc]
+        assert bool(client.get(path, RunInfo).solution) == (phase != "at once")
+        with pytest.raises(Conflict):
+            client.post(path + "/pause", RunInfo)
 
 
 def test_a_task_file_that_raises_fails_its_run_with_its_own_words(live: LiveSwarm, tmp_path: Path) -> None:

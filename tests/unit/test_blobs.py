@@ -132,9 +132,10 @@ def test_one_peer_cannot_fill_a_node_or_drive_out_what_others_keep_there(tmp_pat
         assert one.blobs.held(own)
         large = await flood.blobs.put(data(6, 2 * MAX_CHUNK))
         assert await flood.blobs.spread(large, [one.node_id], 1) == []
-        small = [await flood.blobs.put(bytes([number])) for number in range(60)]
+        world.network.rule = lossy(latency=(0.001, 0.002))
+        small = [await flood.blobs.put(bytes([number])) for number in range(120)]
         kept = sum([bool(await flood.blobs.spread(digest, [one.node_id], 1)) for digest in small])
-        assert 20 < kept < 50
+        assert 50 < kept < 110
 
     run(tmp_path, scenario)
 
@@ -171,6 +172,23 @@ def test_pinned_blobs_stay_and_refuse_what_finds_no_room(tmp_path: Path) -> None
         await one.blobs.put(data(9))
         assert not one.blobs.held(pinned[0])
         assert await one.blobs.get(pinned[1]) == data(1)
+
+    run(tmp_path, scenario)
+
+
+def test_a_blob_is_discarded_by_who_had_it_kept_and_nobody_else(tmp_path: Path) -> None:
+    async def scenario(world: World, build: Callable[..., Awaitable[Shed]]) -> None:
+        one, other, third = await build("one"), await build("other"), await build("third")
+        digest = await other.blobs.put(data(1))
+        await other.blobs.spread(digest, [one.node_id], 1)
+        one.blobs.discard(digest, third.node_id)
+        one.blobs.discard(digest)
+        assert one.blobs.held(digest)
+        one.blobs.discard(digest, other.node_id)
+        assert (one.blobs.held(digest), list((tmp_path / "one").iterdir())) == (False, [])
+        pinned = await one.blobs.put(data(2), pin=True)
+        one.blobs.discard(pinned)
+        assert one.blobs.held(pinned)
 
     run(tmp_path, scenario)
 

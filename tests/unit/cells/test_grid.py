@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.cells.grid import MAX_HOSTS, MAX_NEIGHBOURS, TOPOLOGIES, neighbours, place
+from node.cells.grid import MAX_NEIGHBOURS, TOPOLOGIES, neighbours, overlay_graph
 from node.cells.home import PARAMS
 from node.cells.progress import Progress
 from node.tasks.colouring import COLOURS, Colouring
@@ -18,6 +18,7 @@ from node.tasks.workshop import Inline
 from protocol.errors import InvalidRequest
 from protocol.identity import NodeId
 from protocol.messages import CellReport, CellStart
+from protocol.placement import place
 
 NODES = [NodeId(bytes([number]) * 20) for number in range(1, 9)]
 RUN = b"r" * 20
@@ -50,24 +51,18 @@ def test_topologies_by_their_shape() -> None:
     assert len(neighbours(5, 3, "global")) == 24
 
 
-def test_placement_does_not_depend_on_the_order_of_nodes() -> None:
-    assert place(RUN, 25, NODES) == place(RUN, 25, NODES[::-1])
-
-
-def test_a_node_that_goes_moves_only_its_own_cells() -> None:
-    before, after = place(RUN, 100, NODES), place(RUN, 100, NODES[1:])
-    assert all(new == old for new, old in zip(after, before, strict=True) if old != NODES[0])
-
-
-def test_cells_are_spread() -> None:
-    counts = Counter(place(RUN, 1024, NODES))
-    assert len(counts) == len(NODES)
-    assert max(counts.values()) < 2 * 1024 / len(NODES)
-
-
-def test_a_run_uses_a_bounded_number_of_nodes() -> None:
-    many = [NodeId(number.to_bytes(20, "big")) for number in range(500)]
-    assert len(set(place(RUN, 1024, many))) <= MAX_HOSTS
+def test_in_the_overlay_cells_hear_their_node_and_its_neighbours() -> None:
+    placement = place(RUN, 25, dict.fromkeys(NODES[:4], 1.0))
+    graph = overlay_graph(placement, [(NODES[0], NODES[1]), (NODES[1], NODES[0]), (NODES[2], NODES[7]), (NODES[3], NODES[3])])
+    linked = {frozenset((placement[cell], placement[other])) for cell, around in graph.items() for other in around}
+    assert linked == {frozenset((NODES[0], NODES[1])), *(frozenset((node,)) for node in set(placement))}
+    for cell, around in graph.items():
+        assert cell not in around
+        assert len(around) <= 3
+        assert all(cell in graph[other] for other in around)
+    crossing = [cell for cell in graph if any(placement[other] != placement[cell] for other in graph[cell])]
+    assert len(crossing) == 2 * min(Counter(placement)[NODES[0]], Counter(placement)[NODES[1]])
+    assert overlay_graph([NODES[0]], []) == {0: ()}
 
 
 @pytest.mark.parametrize(
@@ -75,12 +70,16 @@ def test_a_run_uses_a_bounded_number_of_nodes() -> None:
     [
         ({"size": 0}, "'size'"),
         ({"size": 33}, "'size'"),
+        ({"size": 10_000}, "'size'"),
+        ({"size": 2.5}, "whole number"),
+        ({"seconds": float("nan")}, "'seconds'"),
+        ({"turns": 0}, "'turns'"),
         ({"iterations": 10_001}, "'iterations'"),
         ({"speed": 1}, "it has brain"),
         ({"topology": "star"}, "neumann, moore"),
     ],
 )
-def test_bad_parameters_are_named(params: dict[str, int | str], named: str) -> None:
+def test_bad_parameters_are_named(params: dict[str, float | str], named: str) -> None:
     with pytest.raises(InvalidRequest, match=named):
         checked_values(params, PARAMS, "colouring")
 

@@ -64,6 +64,10 @@ TAGS = {
     85: "BlobOffer",
     86: "BlobRequest",
     87: "BlobChunk",
+    90: "CellBundle",
+    91: "HostLinks",
+    92: "RunClaim",
+    93: "RunHome",
 }
 """Append only. A number once used is never used for anything else."""
 
@@ -89,6 +93,8 @@ def strategy(annotation: object) -> st.SearchStrategy[object]:
         return constrained(args[0], metas[0]) if metas else strategy(args[0])
     if origin is list:
         return st.lists(strategy(args[0]), max_size=2)
+    if origin is tuple:
+        return st.tuples(*(strategy(one) for one in args))
     if origin is dict:
         return st.dictionaries(strategy(args[0]), strategy(args[1]), max_size=2)
     if args and type(None) in args:
@@ -116,6 +122,8 @@ def constrained(base: object, meta: msgspec.Meta) -> st.SearchStrategy[object]:
         return st.dictionaries(strategy(key), strategy(value), max_size=2)
     if typing.get_origin(base) in (typing.Union, types.UnionType):
         return st.one_of([strategy(one) for one in typing.get_args(base)])
+    if typing.get_origin(base) is tuple:
+        return strategy(base)
     raise AssertionError(f"no strategy for {base}")
 
 
