@@ -3,6 +3,7 @@
 lock         held (flock) by the daemon that uses the directory; holds its process id
 ports.json   the ports chosen when 0 was asked for: a node keeps its address over restarts
 api.json     how commands on this machine find their daemon (0600)
+blobs/       content-addressed values (`node.blobs`)
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from node.agents.book import SqliteBook
 from node.agents.host import AgentHost, Surroundings
 from node.agents.nursery import Nursery
 from node.agents.replication import Replicator
+from node.blobs import Blobs
 from node.books import SqliteContacts, SqliteKeep, SqliteReceipts, SqliteRecords
 from node.brains.base import Ask, Choice, Example
 from node.brains.registry import Lineup
@@ -100,6 +101,7 @@ class Parts:
         self.neighbours = Neighbours(runtime, self.exchange, self.members, self.broadcast, me, lambda: list(config.bootstrap))
         self.announcer = Announcer(runtime, self.broadcast, self._announcement)
         self.dht = Dht(runtime, credentials, contacts=SqliteContacts(store, runtime.now), records=SqliteRecords(store))
+        self.blobs = Blobs(runtime, config.data_dir / "blobs", self.exchange)
         self._build_agents(store, lineup, on_progress)
         self._build_grid(store)
         self._wire()
@@ -217,6 +219,8 @@ class Parts:
             "cell_bytes": ("Their bytes.", lambda: self.post.sent_bytes),
             "dht_contacts": ("Contacts in the routing table.", lambda: self.dht.stats.contacts),
             "dht_records": ("Records held.", lambda: self.dht.stats.records),
+            "blobs": ("Content-addressed blobs held.", lambda: len(self.blobs)),
+            "blob_bytes": ("Their bytes.", lambda: self.blobs.total),
         })  # fmt: skip
 
     # ---- what one part tells another ------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
+from protocol.messages.blobs import MAX_BLOB, MAX_CHUNK, BlobChunk, BlobOffer, BlobRequest
 from protocol.messages.cells import CellControl, CellMessage, CellReport, CellStart
 from protocol.messages.council import (
     CanaryCall,
@@ -54,6 +55,7 @@ LinkMessage: TypeAlias = (
     | CellStart | CellMessage | CellReport | CellControl
     | ReceiptRequest | ReceiptReply
     | ReadRows | RowVectors | JudgeRows | RowJudgements
+    | BlobOffer | BlobRequest | BlobChunk
 )  # fmt: skip
 
 DatagramMessage: TypeAlias = Ping | Pong | FindNode | Contacts | FindValue | Values | Store | Stored | Refusal
@@ -77,6 +79,8 @@ class Datagram(Struct, frozen=True, array_like=True):
 
 __all__ = [
     "EMBEDDED_CHOICE",
+    "MAX_BLOB",
+    "MAX_CHUNK",
     "PROTOCOL_VERSION",
     "Address",
     "AgentSummary",
@@ -85,6 +89,9 @@ __all__ = [
     "Birth",
     "BirthOffer",
     "BirthReply",
+    "BlobChunk",
+    "BlobOffer",
+    "BlobRequest",
     "CanaryCall",
     "CanaryVotes",
     "CellControl",

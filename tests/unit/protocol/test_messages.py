@@ -61,6 +61,9 @@ TAGS = {
     71: "RowVectors",
     72: "JudgeRows",
     73: "RowJudgements",
+    85: "BlobOffer",
+    86: "BlobRequest",
+    87: "BlobChunk",
 }
 """Append only. A number once used is never used for anything else."""
 
