@@ -52,6 +52,14 @@ MIGRATIONS = (
         project TEXT NOT NULL, row INTEGER NOT NULL, label TEXT, at REAL NOT NULL, changed INTEGER NOT NULL DEFAULT 0,
         PRIMARY KEY (project, row)) STRICT, WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE label_charters (project TEXT PRIMARY KEY, data BLOB NOT NULL) STRICT, WITHOUT ROWID;
+    ALTER TABLE label_answers ADD COLUMN former TEXT;
+    ALTER TABLE label_answers ADD COLUMN undone INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE label_answers ADD COLUMN counter INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE label_answers ADD COLUMN author BLOB NOT NULL DEFAULT x'';
+    ALTER TABLE label_answers ADD COLUMN statement BLOB;
+    """,
 )
 
 

@@ -208,6 +208,7 @@ def render_project(info: ProjectInfo) -> RenderableType:
         ["pile", info.name],
         ["phase", f"{info.phase}: {info.hint}"],
         ["rows", f"{info.rows}, {info.read} read by {len(info.helpers)} machines"],
+        ["home", f"{info.home}; learners and corrections live on {info.holders} machine{'s' * (info.holders > 1)}"],
         ["labels", ", ".join(info.labels)],
         [
             "answers",
@@ -219,6 +220,7 @@ def render_project(info: ProjectInfo) -> RenderableType:
     if (held := info.held_back) is not None:
         text = f"{held.accuracy:.0%} ({held.low:.0%} to {held.high:.0%}) on the {held.corrections} answers, which are the hard rows"
         rows.append(["held-back accuracy", text])
+    rows += [["changed answer", f"row {one.row + 1}: {one.label} (was {one.former})"] for one in info.latest_changes]
     rows += [["learner", f"{name}  weight {weight:.2f}"] for name, weight in info.heads.items()]
     rows += [
         ["machine", f"{helper.node_id}  {helper.rows} rows{'  BARRED: it sent wrong work' * helper.barred}"] for helper in info.helpers

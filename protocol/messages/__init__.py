@@ -30,7 +30,7 @@ from protocol.messages.council import (
 )
 from protocol.messages.dht import Contact, Contacts, FindNode, FindValue, Ping, Pong, Store, Stored, Values
 from protocol.messages.fields import Address, Count, Hash, Id, Name, PublicKey, Reason, Signature
-from protocol.messages.labelling import JudgeRows, ReadRows, RowJudgements, RowVectors
+from protocol.messages.labelling import JudgeRows, LabelNews, LabelSync, ProjectMark, ReadRows, RowJudgements, RowVectors
 from protocol.messages.life import AnswerRated, Birth, BirthOffer, BirthReply, GenomeChunk, GenomeRequest
 from protocol.messages.links import Goodbye, Hello, Refusal
 from protocol.messages.overlay import (
@@ -54,7 +54,7 @@ LinkMessage: TypeAlias = (
     | BirthOffer | BirthReply | GenomeRequest | GenomeChunk | Birth | AnswerRated
     | CellStart | CellMessage | CellReport | CellControl
     | ReceiptRequest | ReceiptReply
-    | ReadRows | RowVectors | JudgeRows | RowJudgements
+    | ReadRows | RowVectors | JudgeRows | RowJudgements | LabelSync | LabelNews
     | BlobOffer | BlobRequest | BlobChunk
 )  # fmt: skip
 
@@ -118,6 +118,8 @@ __all__ = [
     "Hello",
     "Id",
     "JudgeRows",
+    "LabelNews",
+    "LabelSync",
     "LinkMessage",
     "Members",
     "MembersRequest",
@@ -128,6 +130,7 @@ __all__ = [
     "Ping",
     "Pong",
     "Probe",
+    "ProjectMark",
     "PublicKey",
     "ReadRows",
     "Reason",

@@ -3,45 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import cast
 
 import pytest
 
-from node.label.book import LabelBook
-from node.label.crew import Crew
 from node.label.desk import Desk
-from node.label.lending import Lending
-from node.links.exchange import Exchange
-from node.runtime import SystemRuntime
-from node.store import Store
 from protocol.errors import Conflict, InvalidRequest, NotFound
 from protocol.labelling import AnswerRequest, ExamplesRequest, ProjectRequest, RowLabel, RowsRequest, merkle_root, row_leaf
-from tests.unit.label.test_crew import ME, FakeExchange, HashedReader
 from tests.unit.label.test_teaching import LABELS, pile
+from tests.unit.label.town import running
 
 ROWS = 60
-
-
-@asynccontextmanager
-async def running(path: Path) -> AsyncIterator[Desk]:
-    """A desk over a database, in its own task."""
-    runtime, reader = SystemRuntime(), HashedReader()
-    store = Store(path / "moot.sqlite3", runtime)
-    exchange = cast(Exchange, FakeExchange())
-    crew, lending = Crew(runtime, ME, exchange, lambda: [ME], reader), Lending(ME, exchange, lambda: [ME])
-    desk = Desk(runtime, LabelBook(store), reader, crew, lending)
-    task = asyncio.create_task(desk.run())
-    await asyncio.sleep(0)
-    try:
-        yield desk
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-        store.close()
 
 
 async def filled(desk: Desk, texts: list[str], *, budget: int = 20) -> str:
