@@ -34,7 +34,7 @@ def interview(client: Client, project: str, read_key: ReadKey | None = None, rea
     path = f"/v1/labelling/{in_path(project)}"
     history: list[int] = []
     while True:
-        asked = client.get(f"{path}/next", Questions)
+        asked = client.get(f"{path}/next", Questions, PATIENCE_S)
         if not asked.questions:
             screen.print(Text(asked.info.hint))
             return

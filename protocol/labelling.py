@@ -138,6 +138,8 @@ class RowLabel(Struct, frozen=True):
     """Empty, `unsure` or `none of these`."""
     votes: str
     """Each learner's choice, `name=label` separated by `; `."""
+    best: str = ""
+    """The likeliest label, also when it abstains."""
 
 
 class RowLabels(Struct, frozen=True):

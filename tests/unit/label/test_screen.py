@@ -21,7 +21,7 @@ class FakeClient:
             "p", "pile", "asking", labels, 3, 3, 0, 0, 0, 0, 9, False, [], {}, None, None, "Nothing is left to ask."
         )  # fmt: skip
 
-    def get(self, path: str, shape: type[Any]) -> Questions:
+    def get(self, path: str, shape: type[Any], timeout_s: float) -> Questions:
         known = {answer.row for answer in self.sent if not answer.undo}
         left = [QuestionRow(row, f"text {row}", "shipping", 0.6) for row in range(3) if row not in known]
         return Questions(left[:1], self._info)
