@@ -51,9 +51,7 @@ def label(
     examples: Annotated[Path | None, typer.Option("--examples", help="A file with rows labelled already (columns text and label).")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Where the labelled file goes; by default beside the input.")] = None,
     budget: Annotated[int, typer.Option("--budget", min=0, max=100_000, help="At most so many questions.")] = 100,
-    encoding: Annotated[
-        str | None, typer.Option("--encoding", help="The file's encoding where it is not Unicode: cp1252, say.")
-    ] = None,
+    encoding: Annotated[str | None, typer.Option("--encoding", help="The file's encoding where it is not Unicode: cp1252, say.")] = None,
     oracle: Annotated[str | None, typer.Option("--oracle", help="Answer from this column instead of asking.")] = None,
     local: Annotated[bool, typer.Option("--local", help="Keep the text on the daemon's machine.")] = False,
 ) -> int | None:

@@ -39,6 +39,7 @@ from protocol.labelling import (
 
 MAX_PROJECTS = 1_000
 MAX_QUESTIONS = 64
+LOCALLY = "\0local"
 
 log = structlog.get_logger("labelling")
 
@@ -90,7 +91,8 @@ class Desk:
     async def start(self, request: ProjectRequest) -> ProjectInfo:
         """Begin, or go on with, the project of this source. Raises `InvalidRequest`."""
         labels = _checked(request.labels)
-        project = show_id(hashlib.sha256(request.source.encode()).digest()[:20])
+        source = request.source + LOCALLY * request.local  # the same pile, shared, is another project
+        project = show_id(hashlib.sha256(source.encode()).digest()[:20])
         await self._loaded.wait()
         if project not in self.known():
             if len(self._records) >= MAX_PROJECTS:

@@ -69,6 +69,16 @@ async def test_rows_sent_twice_are_kept_once_and_a_gap_is_refused(tmp_path: Path
             await desk.add(project, RowsRequest(5, ["c"]))
 
 
+async def test_the_same_pile_started_twice_at_once_is_one_project_and_read_once(tmp_path: Path) -> None:
+    texts, _ = pile(ROWS)
+    async with running(tmp_path) as desk:
+        one, other = await asyncio.gather(filled(desk, texts), filled(desk, texts))
+        assert one == other
+        info = await desk.info(one)
+        assert (info.rows, info.read, sum(helper.rows for helper in info.helpers)) == (ROWS, ROWS, ROWS)
+        assert len(await desk.projects()) == 1
+
+
 async def test_of_contradictory_answers_the_later_wins_and_is_counted(tmp_path: Path) -> None:
     texts, _ = pile(ROWS)
     async with running(tmp_path) as desk:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from typing import Any, cast
 
+import msgspec
+from rich.console import Console
+
 from cli.client import Client
-from cli.label_screen import interview
+from cli.label_screen import interview, show_question
 from protocol.labelling import AnswerRequest, ProjectInfo, QuestionRow, Questions
 
 LABELS = ["billing", "shipping"]
@@ -36,6 +40,13 @@ def answers(keys: str, labels: list[str] = LABELS) -> list[AnswerRequest]:
     typed: Iterator[str] = iter(keys)
     interview(cast(Client, client), "p", lambda: next(typed, ""), lambda prompt: "weather")
     return client.sent
+
+
+def test_the_screen_says_where_the_learners_live() -> None:
+    info = msgspec.structs.replace(FakeClient(LABELS).get("", Questions, 0).info, holders=3)
+    screen = Console(width=120, record=True, file=io.StringIO())
+    screen.print(show_question(QuestionRow(0, "text", "shipping", 0.6), info))
+    assert "learners on 3 machines" in screen.export_text()
 
 
 def test_a_number_picks_a_label_and_enter_the_guess() -> None:

@@ -27,9 +27,9 @@ from protocol.corrections import (
 )
 from protocol.errors import BadSignature, Malformed, NotFound
 from protocol.identity import NodeKey
-from protocol.labelling import AnswerRequest, ProjectRequest, merkle_root
+from protocol.labelling import AnswerRequest, ProjectRequest, RowsRequest, merkle_root
 from tests.unit.label.test_desk import filled
-from tests.unit.label.test_teaching import pile
+from tests.unit.label.test_teaching import LABELS, pile
 from tests.unit.label.town import Town, running
 
 ROWS = 60
@@ -138,15 +138,36 @@ async def test_a_local_project_is_unknown_elsewhere(tmp_path: Path) -> None:
     town = Town()
     async with running(tmp_path / "a", town, 1) as first, running(tmp_path / "b", town, 2) as second:
         project = (await first.start(ProjectRequest("s", "pile", ["billing", "shipping"], local=True))).id
-        await filled_again(first, project)
+        await first.add(project, RowsRequest(0, TEXTS))
+        await first.complete(project)
+        await until(lambda: asking(first, project))
         await taught(first, project, 3)
         with pytest.raises(NotFound, match="No living node"):
             await second.judge(project, ["hello"])
         assert await second.projects() == []
 
 
-async def filled_again(desk: Desk, project: str) -> None:
-    assert await filled(desk, TEXTS) == project
+async def asking(desk: Desk, project: str) -> bool:
+    return (await desk.info(project)).phase == "asking"
+
+
+async def test_the_same_pile_started_at_another_node_goes_on_there(tmp_path: Path) -> None:
+    town = Town()
+    async with running(tmp_path / "a", town, 1) as first, running(tmp_path / "b", town, 2) as second:
+        project = await filled(first, TEXTS)
+        await taught(first, project, 3)
+        await until(lambda: knows(second, project, 3))
+        info = await second.start(ProjectRequest("s", "pile", list(LABELS), 20))
+        assert (info.id, info.rows, info.corrections, info.home) == (project, ROWS, 3, (await first.info(project)).home)
+
+
+async def test_the_same_pile_started_at_two_nodes_at_once_ends_as_one_project(tmp_path: Path) -> None:
+    town = Town()
+    async with running(tmp_path / "a", town, 1) as first, running(tmp_path / "b", town, 2) as second:
+        one, other = await asyncio.gather(filled(first, TEXTS), filled(second, TEXTS))
+        assert one == other
+        await taught(first, one, 2)
+        await until(lambda: knows(second, one, 2))
 
 
 async def test_a_correction_in_anothers_name_or_with_a_counter_from_nowhere_is_refused(tmp_path: Path) -> None:
