@@ -211,7 +211,7 @@ def render_project(info: ProjectInfo) -> RenderableType:
         ["project", info.id],
         ["pile", info.name],
         ["phase", f"{info.phase}: {info.hint}"],
-        ["rows", f"{info.rows}, {info.read} read by {len(info.helpers)} machines"],
+        ["rows", f"{info.rows}, {info.read} read by {len(info.helpers)} machine{'s' * (len(info.helpers) != 1)}"],
         ["home", f"{info.home}; learners and corrections live on {info.holders} machine{'s' * (info.holders > 1)}"],
         ["labels", ", ".join(info.labels)],
         [

@@ -7,6 +7,8 @@ import hashlib
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
+import structlog
+
 from node.label.book import Batch, LabelBook, ProjectRecord
 from node.label.sharing import Sharing, cut
 from node.runtime import Runtime
@@ -20,6 +22,8 @@ POOL = 10_000
 OPEN = 4
 """Projects with learners in memory at once; the one used longest ago makes room."""
 
+log = structlog.get_logger("labelling")
+
 
 class Benches:
     """Owns every `Bench` and the thread they work on."""
@@ -30,7 +34,8 @@ class Benches:
         self.thread = runtime.worker("labelling: learners")
         self._open: dict[str, Bench] = {}
         self._opening = asyncio.Lock()
-        self._dirty: set[str] = set()
+        self._stale: set[str] = set()
+        """Projects with corrections that their learners in memory have not learnt."""
         self._tasks: asyncio.TaskGroup | None = None
 
     def start(self, tasks: asyncio.TaskGroup | None) -> None:
@@ -42,9 +47,10 @@ class Benches:
         return self._open.get(project)
 
     async def get(self, project: str, record: ProjectRecord) -> Bench:
-        """The project's learners, loaded and taught when they are not in memory. Raises `Conflict` before the pile is read."""
+        """The project's learners, loaded and taught what they do not know yet. Raises `Conflict` before the pile is read."""
         async with self._opening:
-            if (bench := self._open.pop(project, None)) is None:
+            bench = self._open.pop(project, None)
+            if bench is None:
                 from node.label.bench import Bench  # numpy: a node that labels nothing does without
 
                 bench = Bench(hash_seed(project))
@@ -54,8 +60,11 @@ class Benches:
                     if part.labels:  # an example's label comes with its row
                         known = {part.start + at * part.step: label for at, label in enumerate(part.labels)}
                         await self._book.examples(project, known, 0.0)
+                self._stale.discard(project)
                 bench.answers = await self._book.answers(project)
                 await self.thread.run(bench.open, record.labels)
+            elif project in self._stale:
+                await self.learn(project, record, bench)
             self._open[project] = bench
             while len(self._open) > OPEN:
                 del self._open[next(iter(self._open))]
@@ -63,25 +72,23 @@ class Benches:
 
     async def learn(self, project: str, record: ProjectRecord, bench: Bench) -> None:
         """All answers that stand; the learners know them when this returns, calibration follows."""
+        self._stale.discard(project)
         bench.answers = await self._book.answers(project)
         await self.thread.run(bench.learn, record.labels)
         if self._tasks is not None and bench.due:
             self._tasks.create_task(self.thread.run(bench.measure, record.labels), name=f"measuring {project[:8]}")
 
-    def learn_soon(self, project: str, record: ProjectRecord) -> None:
-        """The same in the background, for corrections from elsewhere; what comes meanwhile is learnt in one go."""
-        if self._tasks is not None and project not in self._dirty:
-            self._dirty.add(project)
-            self._tasks.create_task(self._learn_now(project, record), name=f"learning {project[:8]}")
+    def outdated(self, project: str) -> None:
+        """Corrections came from elsewhere: they are learnt before the learners are used again."""
+        self._stale.add(project)
 
-    async def _learn_now(self, project: str, record: ProjectRecord) -> None:
-        try:
-            bench = await self.get(project, record)
-        except (PeerError, NotAvailable, Conflict):
-            return  # its rows are not here yet: everything is learnt when they are
-        finally:
-            self._dirty.discard(project)
-        await self.learn(project, record, bench)
+    async def learn_outdated(self, project: str, record: ProjectRecord) -> None:
+        """Learn them now; what comes meanwhile is learnt in one go."""
+        if project in self._stale:
+            try:
+                await self.get(project, record)
+            except (PeerError, NotAvailable, Conflict) as error:  # its rows are not here yet: all is learnt when they are
+                log.info("corrections wait for their rows", project=project, reason=str(error))
 
     async def share(self, project: str, record: ProjectRecord) -> None:
         """Give a pile of this node that has been read to the swarm."""

@@ -101,7 +101,16 @@ class Desk:
             if project not in self._records:  # the same file twice at once
                 self._records[project] = record
                 await self._book.save(project, record, self._runtime.now())
+        await self._raise_budget(project, request.budget)
         return await self.info(project)
+
+    async def _raise_budget(self, project: str, budget: int) -> None:
+        """Whoever goes on with a project may want to answer more; what was answered already is never too much."""
+        record = await self._record(project)
+        if budget > record.budget:
+            record.budget = budget
+            if not record.home:
+                await self._book.save(project, record, self._runtime.now())
 
     def known(self) -> list[str]:
         """Projects that this node can answer for: its own, and the swarm's."""
@@ -285,24 +294,29 @@ class Desk:
             raise NotFound(f"There is no labelling project {project} on this node: `moot label ls` lists them.")
         return found
 
-    async def _grow(self, project: str, record: ProjectRecord) -> None:
-        """Labels that corrections brought, in the order they came in."""
+    async def _grow(self, project: str, record: ProjectRecord) -> bool:
+        """Labels that corrections brought, in the order they came in; whether there were any."""
         strange = [label for label in (await self._book.answers(project)).values() if label and label not in record.labels]
         if strange:
             record.labels += dict.fromkeys(strange)
             if not record.home:
                 await self._book.save(project, record, self._runtime.now())
+        return bool(strange)
 
     def _on_change(self, project: str) -> None:
+        self._benches.outdated(project)
         if self._tasks is not None:
             self._tasks.create_task(self._changed(project), name=f"hearing of {project[:8]}")
 
     async def _changed(self, project: str) -> None:
         """Others corrected a row: the learners here learn it at once."""
         record = await self._record(project)
-        await self._grow(project, record)
+        if await self._grow(project, record):
+            self._benches.outdated(project)
+        if not await self._book.ranks(project):
+            return  # new here and nobody corrected it: learners are made when they are needed
         if record.embedder == await self._reader.name():
-            self._benches.learn_soon(project, record)
+            await self._benches.learn_outdated(project, record)
 
     async def _own(self, project: str) -> AsyncIterator[Batch]:
         for start in await self._book.starts(project):

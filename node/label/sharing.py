@@ -219,7 +219,7 @@ class Sharing:
             if held.whole and held.project in self.charters:
                 self._holders.setdefault(held.project, set()).add(peer.node_id)
         news, size = News([], []), 0
-        for project, charter in self.charters.items():
+        for project, charter in list(self.charters.items()):
             if project not in theirs:
                 news.charters.append(charter)
                 size += len(msgspec.msgpack.encode(charter))

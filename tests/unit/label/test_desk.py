@@ -21,7 +21,7 @@ async def filled(desk: Desk, texts: list[str], *, budget: int = 20) -> str:
     for start in range(0, len(texts), 25):
         await desk.add(project, RowsRequest(start, texts[start : start + 25]))
     await desk.complete(project)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (await desk.info(project)).phase == "reading":
             await asyncio.sleep(0.01)
     return project
@@ -54,8 +54,8 @@ async def test_a_stop_loses_nothing_and_the_same_source_goes_on(tmp_path: Path) 
         for question in (await desk.questions(project, 6)).questions:
             await desk.answer(project, AnswerRequest(question.row, gold[question.row]))
     async with running(tmp_path) as desk:
-        info = await desk.start(ProjectRequest("s", "pile", list(LABELS), 20))
-        assert (info.id, info.rows, info.read, info.corrections) == (project, ROWS, ROWS, 6)
+        info = await desk.start(ProjectRequest("s", "pile", list(LABELS), 30))
+        assert (info.id, info.rows, info.read, info.corrections, info.budget) == (project, ROWS, ROWS, 6, 30)
         await desk.add(project, RowsRequest(0, texts[:25]))
         assert (await desk.info(project)).rows == ROWS
 
@@ -126,7 +126,7 @@ async def test_five_hundred_labels_are_taken(tmp_path: Path) -> None:
         project = (await desk.start(ProjectRequest("many", labels=[f"label {number}" for number in range(500)]))).id
         await desk.add(project, RowsRequest(0, texts))
         await desk.complete(project)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while (await desk.info(project)).phase == "reading":
                 await asyncio.sleep(0.01)
         for number, question in enumerate((await desk.questions(project, 8)).questions):
