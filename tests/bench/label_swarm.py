@@ -200,7 +200,7 @@ def _swarm(count: int, *, pins: list[int] | None = None, liars: int = 0, hashed:
         nodes: list[ChildDaemon] = []
         invitation: tuple[str, ...] = ()
         for number in range(count):
-            change = LYING if number >= count - liars else HASHED if hashed else ""
+            change = HASHED * hashed + LYING * (number >= count - liars)
             daemon = _start(root, f"n{number}", (*LOOPBACK, "--name", f"n{number}", *invitation), change)
             stack.callback(daemon.stop)
             if pins is not None:
