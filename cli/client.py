@@ -46,8 +46,8 @@ class Client:
             raise InvalidRequest(_not_a_url(api))
         self._secure = parts.scheme == "https"
 
-    def get(self, path: str, shape: type[T]) -> T:
-        return self._decode(self._exchange("GET", path), shape)
+    def get(self, path: str, shape: type[T], timeout_s: float | None = None) -> T:
+        return self._decode(self._exchange("GET", path, None, timeout_s), shape)
 
     def post(self, path: str, shape: type[T], body: Any = None, timeout_s: float | None = None) -> T:
         """`timeout_s` for what may take longer than usual."""

@@ -34,7 +34,7 @@ def interview(client: Client, project: str, read_key: ReadKey | None = None, rea
     path = f"/v1/labelling/{in_path(project)}"
     history: list[int] = []
     while True:
-        asked = client.get(f"{path}/next", Questions)
+        asked = client.get(f"{path}/next", Questions, PATIENCE_S)
         if not asked.questions:
             screen.print(Text(asked.info.hint))
             return
@@ -70,8 +70,8 @@ def _standing(question: QuestionRow, info: ProjectInfo) -> str:
         parts.append(f"expected accuracy {info.expected:.0%}")
     if info.held_back is not None:
         parts.append(f"held back {info.held_back.accuracy:.0%} ({info.held_back.low:.0%} to {info.held_back.high:.0%})")
-    if len(info.helpers) > 1:
-        parts.append(f"{len(info.helpers)} machines")
+    if info.holders > 1:
+        parts.append(f"learners on {info.holders} machines")
     return ", ".join(parts) + ". " + (info.hint if info.phase == "enough" else "")
 
 

@@ -1,10 +1,11 @@
 """Piles of text as files: CSV, JSON Lines, Parquet (with pyarrow) or plain lines; read as a stream, written whole or not at all.
 
-The output keeps the input's columns and order and adds `label, confidence, agreement, abstained, votes`.
+The output is UTF-8, keeps the input's columns and order and adds `label, confidence, agreement, abstained, votes`.
 """
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import csv
 import hashlib
@@ -16,8 +17,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
-from msgspec import structs
-
 from protocol.errors import InvalidRequest, NotAvailable, NotFound, UserError
 from protocol.labelling import RowLabel
 
@@ -28,6 +27,7 @@ ADDED = ("label", "confidence", "agreement", "abstained", "votes")
 MAX_FIELD = 16 * 1024 * 1024
 """Characters of one CSV field; the csv module's own limit is 128 KB."""
 GUESS_ROWS = 50
+GUESS_BYTES = 1_024
 
 Record = dict[str, Any]
 
@@ -41,10 +41,11 @@ class Pile:
     column: str
     columns: tuple[str, ...]
     delimiter: str = ","
+    encoding: str = "utf-8-sig"
 
     def records(self) -> Iterator[Record]:
         """Every row with its columns, one at a time. Raises `InvalidRequest` with the line number for a row that does not fit."""
-        return _records(self.path, self.kind, self.delimiter)
+        return _records(self.path, self.kind, self.delimiter, self.encoding)
 
     def texts(self) -> Iterator[str]:
         """The column to label."""
@@ -54,21 +55,25 @@ class Pile:
             yield str(record[self.column] if record[self.column] is not None else "")
 
 
-def open_pile(path: Path, column: str | None = None) -> Pile:
-    """Find out what a file is. Raises `NotFound`, `NotAvailable` or `InvalidRequest`, each saying what to do."""
+def open_pile(path: Path, column: str | None = None, encoding: str | None = None) -> Pile:
+    """Find out what a file is; `encoding` is one of Python's names.
+
+    Raises `NotFound`, `NotAvailable` or `InvalidRequest`, each saying what to do.
+    """
     if not path.is_file():
         raise NotFound(f"There is no file {path}.")
     kind = KINDS.get(path.suffix.lower(), "lines")
     if kind == "parquet" and find_spec("pyarrow") is None:
         raise NotAvailable(f"{path} is Parquet, and pyarrow is not installed: `pip install pyarrow`, or convert the file to CSV.")
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else _delimiter(path) if kind == "csv" else ","
-    first = [record for _, record in zip(range(GUESS_ROWS), _records(path, kind, delimiter), strict=False)]
+    encoding = _encoding(path) if encoding is None else _known(encoding)
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else _delimiter(path, encoding) if kind == "csv" else ","
+    first = [record for _, record in zip(range(GUESS_ROWS), _records(path, kind, delimiter, encoding), strict=False)]
     if not first:
         raise InvalidRequest(f"{path} has no rows: give a file with text in it.")
     columns = tuple(dict.fromkeys(name for record in first for name in record))
     if column is not None and column not in columns:
         raise InvalidRequest(f"{path} has no column '{column}': it has {', '.join(columns)}.", param="text-column")
-    return Pile(path, kind, column or _guess(first, columns), columns, delimiter)
+    return Pile(path, kind, column or _guess(first, columns), columns, delimiter, encoding)
 
 
 def fingerprint(pile: Pile, labels: Iterable[str]) -> str:
@@ -119,14 +124,14 @@ def _write_rows(pile: Pile, stream: TextIO, labels: Iterator[RowLabel], names: d
 
 
 def _added(label: RowLabel, names: dict[str, str]) -> Record:
-    return {names[name]: value for name, value in structs.asdict(label).items()}
+    return {shown: getattr(label, name) for name, shown in names.items()}
 
 
-def _records(path: Path, kind: Kind, delimiter: str) -> Iterator[Record]:
+def _records(path: Path, kind: Kind, delimiter: str, encoding: str) -> Iterator[Record]:
     if kind == "parquet":
         yield from _parquet(path)
         return
-    with path.open(encoding=_encoding(path), newline="" if kind == "csv" else None) as stream:
+    with path.open(encoding=encoding, newline="" if kind == "csv" else None) as stream:
         try:
             if kind == "csv":
                 yield from _csv(path, stream, delimiter)
@@ -134,10 +139,8 @@ def _records(path: Path, kind: Kind, delimiter: str) -> Iterator[Record]:
                 yield from _jsonl(path, stream)
             else:
                 yield from ({"text": line.rstrip("\n")} for line in stream if line.strip())
-        except UnicodeDecodeError as error:
-            raise InvalidRequest(
-                f"{path} is not text in UTF-8 (byte {error.start} of a block): convert it with `iconv -t utf-8`."
-            ) from error
+        except UnicodeError as error:
+            raise InvalidRequest(_not_text(path, encoding, error), param="encoding") from error
 
 
 def _csv(path: Path, stream: TextIO, delimiter: str) -> Iterator[Record]:
@@ -174,23 +177,51 @@ def _jsonl(path: Path, stream: TextIO) -> Iterator[Record]:
 
 
 def _parquet(path: Path) -> Iterator[Record]:
+    import pyarrow
     import pyarrow.parquet
 
-    for batch in pyarrow.parquet.ParquetFile(path).iter_batches(batch_size=1_024):
-        yield from batch.to_pylist()
+    try:
+        for batch in pyarrow.parquet.ParquetFile(path).iter_batches(batch_size=1_024):
+            yield from batch.to_pylist()
+    except pyarrow.ArrowInvalid as error:
+        raise InvalidRequest(f"{path} is no Parquet file, or a damaged one ({error}): write it anew or convert it to CSV.") from error
 
 
 def _encoding(path: Path) -> str:
-    """UTF-8, or what the byte order mark says."""
+    """What the byte order mark says; without one UTF-16 by its zero bytes, else UTF-8. Other encodings are never guessed silently."""
     with path.open("rb") as stream:
-        start = stream.read(4)
-    if start.startswith((b"\xff\xfe", b"\xfe\xff")):
+        start = stream.read(GUESS_BYTES)
+    if start.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return "utf-32"
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
+    for name, zeros in (("utf-16-le", start[1::2]), ("utf-16-be", start[::2])):
+        if len(zeros) > 1 and zeros.count(0) > 0.4 * len(zeros):
+            return name
     return "utf-8-sig"
 
 
-def _delimiter(path: Path) -> str:
-    with path.open(encoding=_encoding(path), errors="replace") as stream:
+def _known(encoding: str) -> str:
+    try:
+        return codecs.lookup(encoding).name
+    except LookupError as error:
+        raise InvalidRequest(f"There is no encoding '{encoding}': utf-8, utf-16, cp1252 and latin-1 are some.", param="encoding") from error
+
+
+def _not_text(path: Path, encoding: str, error: UnicodeError) -> str:
+    """What is wrong, and how it would read as Windows-1252, which is what such files usually are."""
+    if not isinstance(error, UnicodeDecodeError):
+        return f"{path} is not text in {encoding} ({error}): name the right one with --encoding."
+    near = error.object[max(0, error.start - 20) : error.start + 20].decode("cp1252", errors="replace")
+    shown = " ".join(near.split())
+    return (
+        f"{path} is not text in {encoding.removesuffix('-sig').upper()}; in Windows-1252 the place reads '{shown}': "
+        "if that is right give --encoding cp1252, else name the right one or convert it with `iconv -t utf-8`."
+    )
+
+
+def _delimiter(path: Path, encoding: str) -> str:
+    with path.open(encoding=encoding, errors="replace") as stream:
         head = stream.readline(65_536)
     return max(",;\t", key=head.count)
 

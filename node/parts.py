@@ -185,7 +185,9 @@ class Parts:
         for job in home.jobs(tasks):
             self.runs.register(job)
         self.runs.register_files(home.file_job)
-        self.desk = build_desk(self._runtime, store, me, self.exchange, self.directory.living)
+        self.desk = build_desk(
+            self._runtime, store, lambda: self._now.credentials, self.exchange, self.directory.living, self.blobs, self.broadcast
+        )
 
     async def _minds(self, brain: str, asks: Sequence[Ask]) -> list[Choice]:
         """What a brain here makes of the cells' questions; all that wait share one batch."""

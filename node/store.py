@@ -58,6 +58,15 @@ MIGRATIONS = (
     CREATE INDEX notes_by_brain ON notes (brain, number);
     CREATE TABLE raters (id BLOB PRIMARY KEY, data BLOB NOT NULL) STRICT, WITHOUT ROWID;
     """,
+    # a labelling project that lives on every node: its charter, and corrections as their authors signed them
+    """
+    CREATE TABLE label_charters (project TEXT PRIMARY KEY, data BLOB NOT NULL) STRICT, WITHOUT ROWID;
+    ALTER TABLE label_answers ADD COLUMN former TEXT;
+    ALTER TABLE label_answers ADD COLUMN undone INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE label_answers ADD COLUMN counter INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE label_answers ADD COLUMN author BLOB NOT NULL DEFAULT x'';
+    ALTER TABLE label_answers ADD COLUMN statement BLOB;
+    """,
 )
 
 

@@ -7,7 +7,7 @@ sure it was. Whoever holds the output can recompute the root; it proves that not
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Annotated
 
 import msgspec
@@ -66,6 +66,14 @@ class HeldBack(Struct, frozen=True):
     corrections: int
 
 
+class ChangedAnswer(Struct, frozen=True):
+    """Two answers to one row that contradict each other; the later one counts."""
+
+    row: int
+    former: str
+    label: str
+
+
 class ProjectInfo(Struct, frozen=True):
     id: str
     name: str
@@ -89,6 +97,11 @@ class ProjectInfo(Struct, frozen=True):
     held_back: HeldBack | None
     hint: str
     """One sentence for people."""
+    home: str = ""
+    """The node where it was started."""
+    holders: int = 1
+    """Live nodes that hold its corrections and learners."""
+    latest_changes: list[ChangedAnswer] = []
 
 
 class QuestionRow(Struct, frozen=True):
@@ -125,6 +138,8 @@ class RowLabel(Struct, frozen=True):
     """Empty, `unsure` or `none of these`."""
     votes: str
     """Each learner's choice, `name=label` separated by `; `."""
+    best: str = ""
+    """The likeliest label, also when it abstains."""
 
 
 class RowLabels(Struct, frozen=True):
@@ -155,12 +170,38 @@ def row_leaf(row: int, text: str, label: RowLabel) -> bytes:
     return hashlib.sha256(b"\x00" + body).digest()
 
 
-def merkle_root(leaves: Sequence[bytes]) -> bytes:
-    """RFC 9162: the tree splits at the largest power of two below its size; an odd node at the end rises as it is."""
-    if not leaves:
-        return hashlib.sha256(b"").digest()
-    level = list(leaves)
-    while len(level) > 1:
-        paired = [hashlib.sha256(b"\x01" + left + right).digest() for left, right in zip(level[::2], level[1::2], strict=False)]
-        level = paired + ([level[-1]] if len(level) % 2 else [])
-    return level[0]
+class MerkleTree:
+    """RFC 9162: the tree splits at the largest power of two below its size. Leaves come one by one; memory grows with their logarithm."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._peaks: list[tuple[int, bytes]] = []
+        """Whole subtrees from the left: (leaves, hash), each larger than the next."""
+
+    def add(self, leaf: bytes) -> None:
+        self.size += 1
+        leaves, node = 1, leaf
+        while self._peaks and self._peaks[-1][0] == leaves:
+            node = _joined(self._peaks.pop()[1], node)
+            leaves *= 2
+        self._peaks.append((leaves, node))
+
+    def root(self) -> bytes:
+        if not self._peaks:
+            return hashlib.sha256(b"").digest()
+        *left, (_, node) = self._peaks
+        for _, peak in reversed(left):
+            node = _joined(peak, node)
+        return node
+
+
+def merkle_root(leaves: Iterable[bytes]) -> bytes:
+    """The root over all leaves at once."""
+    tree = MerkleTree()
+    for leaf in leaves:
+        tree.add(leaf)
+    return tree.root()
+
+
+def _joined(left: bytes, right: bytes) -> bytes:
+    return hashlib.sha256(b"\x01" + left + right).digest()

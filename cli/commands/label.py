@@ -51,6 +51,7 @@ def label(
     examples: Annotated[Path | None, typer.Option("--examples", help="A file with rows labelled already (columns text and label).")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Where the labelled file goes; by default beside the input.")] = None,
     budget: Annotated[int, typer.Option("--budget", min=0, max=100_000, help="At most so many questions.")] = 100,
+    encoding: Annotated[str | None, typer.Option("--encoding", help="The file's encoding where it is not Unicode: cp1252, say.")] = None,
     oracle: Annotated[str | None, typer.Option("--oracle", help="Answer from this column instead of asking.")] = None,
     local: Annotated[bool, typer.Option("--local", help="Keep the text on the daemon's machine.")] = False,
 ) -> int | None:
@@ -60,13 +61,14 @@ def label(
     """
     client = target.client()
     if what in VERBS and not Path(what).is_file():
-        return _verb(target, client, what, id, text_column, out)
-    pile = open_pile(Path(what), text_column)
+        return _verb(target, client, what, id, text_column, encoding, out)
+    pile = open_pile(Path(what), text_column, encoding)
     if oracle is not None and oracle not in pile.columns:
         raise InvalidRequest(f"{pile.path} has no column '{oracle}': it has {', '.join(pile.columns)}.", param="oracle")
     named = _split(labels)
     target.say(
-        f"{pile.path}: {pile.kind}, labelling the column '{pile.column}' (--text-column chooses another of {', '.join(pile.columns)})"
+        f"{pile.path}: {pile.kind} in {pile.encoding.removesuffix('-sig')}, labelling the column '{pile.column}' "
+        f"(--text-column chooses another of {', '.join(pile.columns)})"
     )
     info = client.post("/v1/labelling", ProjectInfo, _request(pile, named, budget, local), PATIENCE_S)
     target.say(f"project {info.id}" + (", which goes on" if info.rows else ""))
@@ -83,7 +85,9 @@ def label(
     return _export(target, client, info.id, pile, out)
 
 
-def _verb(target: Target, client: Client, verb: str, project: str, column: str | None, out: Path | None) -> int | None:
+def _verb(
+    target: Target, client: Client, verb: str, project: str, column: str | None, encoding: str | None, out: Path | None
+) -> int | None:
     if verb == "ls":
         target.show(client.get("/v1/labelling", list[ProjectInfo]), _render_list)
         return None
@@ -98,7 +102,7 @@ def _verb(target: Target, client: Client, verb: str, project: str, column: str |
 
         _wait(client, info)
         interview(client, project)
-    return _export(target, client, project, open_pile(Path(info.name), column), out)
+    return _export(target, client, project, open_pile(Path(info.name), column, encoding), out)
 
 
 def _request(pile: Pile, labels: list[str], budget: int, local: bool) -> ProjectRequest:
@@ -168,7 +172,7 @@ def _wait(client: Client, info: ProjectInfo) -> None:
 
 def _answer_from(client: Client, project: str, pile: Pile, oracle: str) -> None:
     """Answer every question from a column, until the budget is spent."""
-    while (asked := client.get(f"{_path(project)}/next?count={CONTINUED}", Questions)).questions:
+    while (asked := client.get(f"{_path(project)}/next?count={CONTINUED}", Questions, PATIENCE_S)).questions:
         wanted = {question.row for question in asked.questions}
         gold = {number: str(record[oracle]) for number, record in enumerate(pile.records()) if number in wanted}
         for row in sorted(wanted):
@@ -196,7 +200,7 @@ def fingerprint_rows(pile: Pile) -> int:
 def _labels(client: Client, project: str, rows: int) -> Iterator[RowLabel]:
     start = 0
     while start < rows:
-        page = client.get(f"{_path(project)}/labels?start={start}", RowLabels)
+        page = client.get(f"{_path(project)}/labels?start={start}", RowLabels, PATIENCE_S)
         yield from page.rows
         start = page.end
 
@@ -207,7 +211,8 @@ def render_project(info: ProjectInfo) -> RenderableType:
         ["project", info.id],
         ["pile", info.name],
         ["phase", f"{info.phase}: {info.hint}"],
-        ["rows", f"{info.rows}, {info.read} read by {len(info.helpers)} machines"],
+        ["rows", f"{info.rows}, {info.read} read by {len(info.helpers)} machine{'s' * (len(info.helpers) != 1)}"],
+        ["home", f"{info.home}; learners and corrections live on {info.holders} machine{'s' * (info.holders > 1)}"],
         ["labels", ", ".join(info.labels)],
         [
             "answers",
@@ -219,6 +224,7 @@ def render_project(info: ProjectInfo) -> RenderableType:
     if (held := info.held_back) is not None:
         text = f"{held.accuracy:.0%} ({held.low:.0%} to {held.high:.0%}) on the {held.corrections} answers, which are the hard rows"
         rows.append(["held-back accuracy", text])
+    rows += [["changed answer", f"row {one.row + 1}: {one.label} (was {one.former})"] for one in info.latest_changes]
     rows += [["learner", f"{name}  weight {weight:.2f}"] for name, weight in info.heads.items()]
     rows += [
         ["machine", f"{helper.node_id}  {helper.rows} rows{'  BARRED: it sent wrong work' * helper.barred}"] for helper in info.helpers

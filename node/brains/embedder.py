@@ -92,7 +92,7 @@ class MiniLmEmbedder(Embedder):
         import numpy as np
 
         clipped = [text[:MAX_CHARACTERS] for text in texts]
-        vectors = self._model.encode(clipped, batch_size=64, normalize_embeddings=True, show_progress_bar=False)
+        vectors = self._model.encode(clipped, batch_size=32, normalize_embeddings=True, show_progress_bar=False)
         return np.asarray(vectors, np.float32)
 
 

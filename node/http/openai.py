@@ -3,6 +3,7 @@
 The last user message is the question, system messages become its system text; earlier turns are not read, because every agent answers
 one question alone. `choices` (moot's own) or the `enum` of a JSON schema makes it a choice. An abstention is a sentence as content.
 
+    model                 `moot` is everybody, `moot:<brain>` one brain's agents, `moot:<project>` the learners of a labelling project
     n, stop, max_tokens   as OpenAI means them: n councils; the content is cut at a stop sequence, or (`length`) after so many tokens
     response_format       for choice and yes/no questions `{"answer", "confidence"}`, or the schema's own property
     temperature, top_p, penalties, seed   accepted because clients always send them; a council samples by its own rules
@@ -21,6 +22,7 @@ from aiohttp import web
 
 from node.council.request import kind_of
 from node.http.handlers.council import ask
+from node.http.handlers.label import by_project
 from node.http.routes import Call
 from node.http.services import Services
 from node.http.sse import event_stream
@@ -51,7 +53,7 @@ MAX_TOKENS = 4_096
 
 
 async def models(call: Call[None]) -> ModelList:
-    """`moot` is everybody; `moot:<brain>` asks only the agents of one brain."""
+    """Everybody, each brain, each labelling project that this node knows."""
     return ModelList("list", [_model(call.services, name) for name in _names(call.services)])
 
 
@@ -69,9 +71,13 @@ async def chat(call: Call[ChatRequest]) -> ChatCompletion | web.StreamResponse:
     question = _question(call.services, request)
     if request.stream and (request.n or 1) > 1:
         raise InvalidRequest("A stream carries one answer: leave 'n' out.", code="invalid_value", param="n")
-    answers = [await ask(call, question) for _ in range(request.n or 1)]  # one slot, one after the other
+    answers = [await _answer(call, question) for _ in range(request.n or 1)]  # one slot, one after the other
     completion = _completion(call.services, request, answers)
     return await _stream(call, completion) if request.stream else completion
+
+
+async def _answer(call: Call[ChatRequest], question: ConsensusRequest) -> ConsensusAnswer:
+    return await (by_project(call, question, question.project) if question.project is not None else ask(call, question))
 
 
 async def embeddings(call: Call[EmbeddingsRequest]) -> EmbeddingsReply:
@@ -103,7 +109,11 @@ def content_of(answer: ConsensusAnswer) -> str:
 
 def _names(services: Services) -> list[str]:
     brains = {agent.brain for agent in services.node.agents("swarm")}
-    return [SWARM_MODEL, *(f"{SWARM_MODEL}:{brain}" for brain in sorted(brains))]
+    return [SWARM_MODEL, *(f"{SWARM_MODEL}:{name}" for name in [*sorted(brains), *_projects(services)])]
+
+
+def _projects(services: Services) -> list[str]:
+    return services.labelling.known() if services.labelling is not None else []
 
 
 def _model(services: Services, name: str) -> ModelInfo:
@@ -111,7 +121,7 @@ def _model(services: Services, name: str) -> ModelInfo:
 
 
 def _known(services: Services, name: str) -> str | None:
-    """The brain that a model name stands for; None for the whole swarm. Raises `NotFound` as OpenAI's client knows it."""
+    """The brain or project that a model name stands for; None for the whole swarm. Raises `NotFound` as OpenAI's client knows it."""
     names = _names(services)
     if name not in names:
         raise NotFound(f"There is no model '{name}': this swarm has {', '.join(names)}.", code="model_not_found", param="model")
@@ -126,6 +136,8 @@ def _question(services: Services, request: ChatRequest) -> ConsensusRequest:
     system = "\n".join(message.content for message in request.messages if message.role in ("system", "developer"))
     if not asked[-1].strip():
         raise InvalidRequest("The last user message is empty: it is the question.", code="invalid_value", param="messages")
+    if brain in _projects(services):
+        return ConsensusRequest(question=asked[-1], project=brain)
     choices = request.choices or (list(_enum(request.response_format)[1]) or None)
     if request.response_format is not None and request.response_format.type != "text" and choices is None and kind_of(asked[-1]) == "text":
         raise InvalidRequest(

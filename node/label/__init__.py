@@ -7,12 +7,15 @@
     teacher.py    which rows to ask the user about: coverage first, then margin, density and diversity
     bench.py      one project's learners in memory: what to ask, what was learnt, how rows are labelled
     vectors.py    embeddings as bytes, checked
-    book.py       projects, rows, vectors and corrections in SQLite (the owner of all durable state)
+    book.py       projects, rows, vectors and corrections in SQLite (the owner of all durable state, but for the blobs of pools)
     crew.py       spreads batches of rows over the nodes of the swarm, checks what comes back, survives nodes that vanish
+    benches.py    the learners in memory, of this node's projects and of those that others started
+    sharing.py    a project lives in the swarm: signed corrections by gossip, rows as blobs, and catching up
     desk.py       the projects of this node: rows in, questions out, answers in, labels out; what the HTTP handlers call
-    lending.py    learnt projects answer new texts from any node
+    lending.py    a node that does not hold a project asks one that does
     assemble.py   how a node's parts make a desk
 
-What is a first form here: other nodes share the reading (embedding) of rows, which is nearly all of the time; the heads vote where
-the project was started, and a correction is told to that node. Gemma and remote brains do not vote yet.
+What is a first form here: other nodes share the reading (embedding) of rows, which is nearly all of the time; every node then keeps
+learners of its own, rebuilt from the same rows and corrections (they agree but for rows on the edge), instead of dividing them among
+machines with room. Any member may correct.
 """

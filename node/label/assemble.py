@@ -4,17 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from node.blobs import Blobs
 from node.label.book import LabelBook
 from node.label.crew import Crew, Reader
 from node.label.desk import Desk
 from node.label.lending import Lending
+from node.label.sharing import TOPIC, Sharing
 from node.links.exchange import Exchange
+from node.overlay.broadcast import Broadcast
 from node.runtime import Runtime
 from node.store import Store
-from protocol.identity import NodeId
+from protocol.identity import Credentials, NodeId
 
 
-def build_desk(runtime: Runtime, store: Store, me: NodeId, exchange: Exchange, living: Callable[[], list[NodeId]]) -> Desk:
+def build_desk(
+    runtime: Runtime,
+    store: Store,
+    credentials: Callable[[], Credentials],
+    exchange: Exchange,
+    living: Callable[[], list[NodeId]],
+    blobs: Blobs,
+    broadcast: Broadcast,
+) -> Desk:
     """`living` names the live nodes, this one included."""
-    reader = Reader(runtime)
-    return Desk(runtime, LabelBook(store), reader, Crew(runtime, me, exchange, living, reader), Lending(me, exchange, living))
+    reader, book, me = Reader(runtime), LabelBook(store), credentials().node_id
+    sharing = Sharing(runtime, credentials, book, blobs, exchange, broadcast, living)
+    broadcast.on(TOPIC, sharing.deliver)
+    crew, lending = Crew(runtime, me, exchange, living, reader), Lending(me, exchange, living)
+    return Desk(runtime, me, book, reader, crew, lending, sharing)

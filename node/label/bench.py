@@ -175,7 +175,7 @@ class Bench:
             why = "none of these" if verdict.strangeness[row] > self._limit else "unsure" if sure[row] < SURE else ""
             votes = "; ".join(f"{name}={labels[int(choice)]}" for name, choice in zip(self.panel.names, choices[:, row], strict=True))
             label = "" if why else labels[int(best[row])]
-            out.append(RowLabel(label, round(float(sure[row]), 4), round(float(agreement[row]), 4), why, votes))
+            out.append(RowLabel(label, round(float(sure[row]), 4), round(float(agreement[row]), 4), why, votes, labels[int(best[row])]))
         return out
 
 
@@ -185,4 +185,4 @@ def _take(verdict: Verdict, at: np.ndarray) -> Verdict:
 
 def _answered(found: RowLabel, label: str | None) -> RowLabel:
     """The user's word stands."""
-    return found if label is None else RowLabel(label, 1.0, found.agreement, "", found.votes)
+    return found if label is None else RowLabel(label, 1.0, found.agreement, "", found.votes, label)

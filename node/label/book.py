@@ -1,7 +1,8 @@
-"""Projects, rows, vectors and answers in SQLite: what a project is after a crash is what stands here.
+"""Projects, rows, vectors, answers and charters in SQLite: what a project is after a crash is what stands here.
 
 Rows come in batches of the size they were sent in. A batch without vectors has not been read yet. Examples have negative numbers.
-A NULL label means that the person skipped the row. (The tables are a migration in `node/store.py`.)
+A NULL label means that the person skipped the row.
+Of the corrections of a row only the last is kept, with its signature. (The tables are a migration in `node/store.py`.)
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 import msgspec
 
 from node.store import Store
+from protocol.corrections import Charter, Correction, rank
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,8 @@ class ProjectRecord(msgspec.Struct):
     local: bool
     embedder: str
     complete: bool = False
+    home: str = ""
+    """The node where it was started, when that is another one."""
 
 
 class LabelBook:
@@ -118,26 +122,60 @@ class LabelBook:
 
     async def answers(self, project: str) -> dict[int, str | None]:
         """The answers that stand, oldest first."""
-        query = "SELECT row, label FROM label_answers WHERE project = ? ORDER BY at, row"
+        query = "SELECT row, label FROM label_answers WHERE project = ? AND NOT undone ORDER BY counter, at, author, row"
         return dict(await self._store.read(lambda db: db.execute(query, (project,)).fetchall()))
 
-    async def changed(self, project: str) -> int:
-        query = "SELECT coalesce(sum(changed), 0) FROM label_answers WHERE project = ?"
-        count: int = (await self._store.read(lambda db: db.execute(query, (project,)).fetchone()))[0]
-        return count
+    async def changed(self, project: str) -> tuple[int, list[tuple[int, str, str]]]:
+        """How many answers replaced a different one, and the latest few as (row, former, label)."""
+        query = """SELECT row, former, label FROM label_answers WHERE project = ? AND former IS NOT NULL AND label IS NOT NULL
+                   AND NOT undone ORDER BY counter DESC, at DESC LIMIT 5"""
+        total = "SELECT coalesce(sum(changed), 0) FROM label_answers WHERE project = ?"
+        count: int = (await self._store.read(lambda db: db.execute(total, (project,)).fetchone()))[0]
+        return count, await self._store.read(lambda db: db.execute(query, (project,)).fetchall())
 
-    async def answer(self, project: str, answers: dict[int, str | None], now: float) -> None:
-        """The later answer wins; a different one is counted as changed."""
-        rows = [(project, row, label, now) for row, label in answers.items()]
+    async def examples(self, project: str, labels: dict[int, str], now: float) -> None:
+        """What is known beforehand: rows with negative numbers, of no author."""
+        rows = [(project, row, label, now) for row, label in labels.items()]
+        sql = "INSERT OR IGNORE INTO label_answers (project, row, label, at) VALUES (?, ?, ?, ?)"
+        await self._store.write(lambda db: db.executemany(sql, rows))
 
-        def change(db: sqlite3.Connection) -> None:
-            db.executemany(
-                """INSERT INTO label_answers (project, row, label, at) VALUES (?, ?, ?, ?) ON CONFLICT (project, row) DO UPDATE
-                   SET changed = changed + (label IS NOT NULL AND label IS NOT excluded.label), label = excluded.label, at = excluded.at""",
-                rows,
-            )
+    async def correct(self, said: Correction) -> bool:
+        """Keep a correction unless a later one of its row is here; a different answer before it is counted as changed."""
+        counter, at, author = rank(said)
+        values = (said.project, said.row, said.label, at, said.undo, counter, author, msgspec.msgpack.encode(said))
 
-        await self._store.write(change)
+        def change(db: sqlite3.Connection) -> bool:
+            sql = """INSERT INTO label_answers (project, row, label, at, undone, counter, author, statement)
+                     VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (project, row) DO UPDATE SET
+                     changed = changed + (label IS NOT NULL AND excluded.label IS NOT NULL AND label IS NOT excluded.label),
+                     former = CASE WHEN label IS NOT excluded.label THEN label ELSE former END, label = excluded.label,
+                     at = excluded.at, undone = excluded.undone, counter = excluded.counter, author = excluded.author,
+                     statement = excluded.statement
+                     WHERE (excluded.counter, excluded.at, excluded.author) > (counter, at, author)"""
+            return db.execute(sql, values).rowcount > 0
 
-    async def take_back(self, project: str, row: int) -> None:
-        await self._store.write(lambda db: db.execute("DELETE FROM label_answers WHERE project = ? AND row = ?", (project, row)))
+        return await self._store.write(change)
+
+    async def last_counter(self, project: str) -> int:
+        query = "SELECT coalesce(max(counter), 0) FROM label_answers WHERE project = ?"
+        counter: int = (await self._store.read(lambda db: db.execute(query, (project,)).fetchone()))[0]
+        return counter
+
+    async def ranks(self, project: str) -> list[tuple[int, int, bytes]]:
+        """(row, counter, author) of the corrections that stand."""
+        query = "SELECT row, counter, author FROM label_answers WHERE project = ? AND statement IS NOT NULL"
+        return await self._store.read(lambda db: db.execute(query, (project,)).fetchall())
+
+    async def statements(self, project: str) -> list[Correction]:
+        """The corrections that stand, signed."""
+        query = "SELECT statement FROM label_answers WHERE project = ? AND statement IS NOT NULL"
+        rows = await self._store.read(lambda db: db.execute(query, (project,)).fetchall())
+        return [msgspec.msgpack.decode(row[0], type=Correction) for row in rows]
+
+    async def charters(self) -> dict[str, Charter]:
+        rows = await self._store.read(lambda db: db.execute("SELECT project, data FROM label_charters ORDER BY project").fetchall())
+        return {project: msgspec.msgpack.decode(data, type=Charter) for project, data in rows}
+
+    async def keep_charter(self, charter: Charter) -> None:
+        values = (charter.project, msgspec.msgpack.encode(charter))
+        await self._store.write(lambda db: db.execute("INSERT OR IGNORE INTO label_charters VALUES (?, ?)", values))

@@ -1,25 +1,32 @@
 """The labelling projects of this node: rows in, questions out, answers in, labels out.
 
-`Desk` owns every project and its tasks; `Bench` is one project with its learners in memory. A pile of more than `POOL` rows is
-learnt from through an even sample of it; the other rows are judged like new ones, so memory does not grow with the pile.
+`Desk` owns the projects that were started here and their tasks; `Benches` the learners of these and of the swarm's other projects,
+which `Sharing` brings. A pile of more than `POOL` rows is learnt from through an even sample of it; the other rows are judged like
+new ones, so memory does not grow with the pile.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator
 
+import structlog
+
+from node.label.benches import Benches
 from node.label.book import Batch, LabelBook, ProjectRecord
 from node.label.crew import Crew, Pile, Reader
 from node.label.lending import Lending
+from node.label.sharing import Sharing
 from node.runtime import Runtime
-from protocol.errors import Conflict, InvalidRequest, NotAvailable, NotFound
-from protocol.identity import NodeId, show_id
+from protocol.errors import Conflict, InvalidRequest, NotAvailable, NotFound, PeerError
+from protocol.identity import NodeId, node_id_of, show_id
 from protocol.labelling import (
     AnswerRequest,
+    ChangedAnswer,
     ExamplesRequest,
     HelperInfo,
+    MerkleTree,
     ProjectInfo,
     ProjectRequest,
     Questions,
@@ -27,72 +34,103 @@ from protocol.labelling import (
     RowLabel,
     RowLabels,
     RowsRequest,
-    merkle_root,
     row_leaf,
 )
 
-if TYPE_CHECKING:
-    from node.label.bench import Bench
-
-POOL = 10_000
-OPEN = 4
-"""Projects with learners in memory at once; the one used longest ago makes room."""
 MAX_PROJECTS = 1_000
+MAX_QUESTIONS = 64
+LOCALLY = "\0local"
+
+log = structlog.get_logger("labelling")
 
 
 class Desk:
     """`run` it in the daemon's TaskGroup."""
 
-    def __init__(self, runtime: Runtime, book: LabelBook, reader: Reader, crew: Crew, lending: Lending) -> None:
+    def __init__(
+        self, runtime: Runtime, me: NodeId, book: LabelBook, reader: Reader, crew: Crew, lending: Lending, sharing: Sharing
+    ) -> None:
         self._runtime = runtime
+        self._me = me
         self._book = book
         self._reader = reader
         self._crew = crew
         self._lending = lending
-        lending.serve(self.judge_here)
-        self._thread = runtime.worker("labelling: learners")
-        self._benches: dict[str, Bench] = {}
+        self._sharing = sharing
+        lending.serve(self._judge_for_peer)
+        sharing.watch(self._on_change)
+        self._benches = Benches(runtime, book, sharing)
+        self._loaded = asyncio.Event()
+        self._records: dict[str, ProjectRecord] = {}
+        """As the book has them."""
+        self._others: dict[str, ProjectRecord] = {}
+        """Of projects of other nodes: what follows from charter and corrections."""
         self._reading: set[str] = set()
         self._barred: dict[str, set[NodeId]] = {}
-        self._opening = asyncio.Lock()
         self._tasks: asyncio.TaskGroup | None = None
 
     async def run(self) -> None:
         """Own the projects' tasks until cancelled; reading that a stop interrupted goes on."""
+        self._records = await self._book.projects()
+        await self._sharing.open()
+        self._loaded.set()
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
+            self._benches.start(tasks)
+            tasks.create_task(self._sharing.run(), name="labelling: sharing")
             try:
-                for project, record in (await self._book.projects()).items():
-                    if record.complete and await self._book.unread(project):
+                for project, record in list(self._records.items()):
+                    unread = await self._book.unread(project)
+                    if record.complete and (unread or not (record.local or project in self._sharing.charters)):
                         self._begin_reading(project, record)
                 await asyncio.Event().wait()
             finally:
                 self._tasks = None
+                self._benches.start(None)
 
     async def start(self, request: ProjectRequest) -> ProjectInfo:
         """Begin, or go on with, the project of this source. Raises `InvalidRequest`."""
         labels = _checked(request.labels)
-        project = show_id(hashlib.sha256(request.source.encode()).digest()[:20])
-        known = await self._book.projects()
-        if project not in known:
-            if len(known) >= MAX_PROJECTS:
+        source = request.source + LOCALLY * request.local  # the same pile, shared, is another project
+        project = show_id(hashlib.sha256(source.encode()).digest()[:20])
+        await self._loaded.wait()
+        if project not in self.known():
+            if len(self._records) >= MAX_PROJECTS:
                 raise NotAvailable(f"This node keeps {MAX_PROJECTS} labelling projects already: ask another node.")
             record = ProjectRecord(request.name, labels, request.budget, request.local, await self._reader.name())
-            await self._book.save(project, record, self._runtime.now())
+            if project not in self._records:  # the same file twice at once
+                self._records[project] = record
+                await self._book.save(project, record, self._runtime.now())
+        await self._raise_budget(project, request.budget)
         return await self.info(project)
 
+    async def _raise_budget(self, project: str, budget: int) -> None:
+        """Whoever goes on with a project may want to answer more; what was answered already is never too much."""
+        record = await self._record(project)
+        if budget > record.budget:
+            record.budget = budget
+            if not record.home:
+                await self._book.save(project, record, self._runtime.now())
+
+    def known(self) -> list[str]:
+        """Projects that this node can answer for: its own, and the swarm's."""
+        return list(dict.fromkeys([*self._records, *self._sharing.charters]))
+
     async def projects(self) -> list[ProjectInfo]:
-        return [await self.info(project) for project in await self._book.projects()]
+        return [await self.info(project) for project in self.known()]
 
     async def info(self, project: str) -> ProjectInfo:
         """Raises `NotFound`."""
         record = await self._record(project)
         rows, read, examples = await self._book.sizes(project)
+        if record.home:
+            rows = read = self._sharing.charters[project].rows
         answers = await self._book.answers(project)
-        bench = self._benches.get(project)
+        bench = self._benches.known(project)
         corrections = [label for row, label in answers.items() if label is not None and row >= 0]
         helpers = [HelperInfo(show_id(node), count) for node, count in await self._book.helpers(project)]
         helpers += [HelperInfo(show_id(node), 0, barred=True) for node in sorted(self._barred.get(project, ()))]
+        changed, latest = await self._book.changed(project)
         phase = "filling" if not record.complete else "reading" if read < rows else "asking"
         hint = {"filling": "Rows are still being sent.", "reading": f"{read} of {rows} rows are read."}.get(phase, "")
         if phase == "asking" and bench is not None:
@@ -108,7 +146,7 @@ class Desk:
             examples=examples,
             corrections=len(corrections),
             skipped=sum(label is None for label in answers.values()),
-            changed=await self._book.changed(project),
+            changed=changed,
             budget=record.budget,
             local=record.local,
             helpers=helpers,
@@ -116,6 +154,9 @@ class Desk:
             expected=bench.expected() if bench else None,
             held_back=bench.held_back() if bench else None,
             hint=hint,
+            home=record.home or show_id(self._me),
+            holders=self._sharing.holders(project) if project in self._sharing.charters else 1,
+            latest_changes=[ChangedAnswer(*change) for change in latest],
         )
 
     async def add(self, project: str, request: RowsRequest) -> ProjectInfo:
@@ -148,7 +189,7 @@ class Desk:
         start = -(await self._book.sizes(project))[2] - len(request.texts)
         await self._book.add(project, start, request.texts)
         now = self._runtime.now()
-        await self._book.answer(project, {start + at: label for at, label in enumerate(request.labels)}, now)
+        await self._book.examples(project, {start + at: label for at, label in enumerate(request.labels)}, now)
         await self._book.save(project, record, now)
         return await self.info(project)
 
@@ -165,74 +206,131 @@ class Desk:
         return await self.info(project)
 
     async def questions(self, project: str, count: int) -> Questions:
-        """The next rows to ask about. Raises `Conflict` before the pile is read."""
-        bench = await self._bench(project)
+        """The next rows to ask about. Where people answer at several nodes, each has its own.
+
+        Raises `Conflict` before the pile is read.
+        """
         record = await self._record(project)
+        bench = await self._benches.get(project, record)
         spent = len([row for row in bench.answers if row >= 0])
-        found = await self._thread.run(bench.questions, min(count, max(0, record.budget - spent)), record.labels)
-        return Questions(found, await self.info(project))
+        count = min(count, max(0, record.budget - spent))
+        asking = sorted({node_id_of(author) for _, _, author in await self._book.ranks(project)} | {self._me})
+        found = await self._benches.thread.run(bench.questions, min(count * len(asking), MAX_QUESTIONS), record.labels)
+        mine = found[asking.index(self._me) % len(asking) :: len(asking)] or found[:count]
+        return Questions(mine[:count], await self.info(project))
 
     async def answer(self, project: str, request: AnswerRequest) -> ProjectInfo:
-        """A label, a skip or an undo; the learners have learnt it when this returns."""
-        bench = await self._bench(project)
+        """A label, a skip or an undo; the learners here have learnt it when this returns, those of other nodes hear of it."""
         record = await self._record(project)
+        bench = await self._benches.get(project, record)
         if request.row not in bench.place:
             raise NotFound(f"Row {request.row} was not asked about: take one from 'next'.", param="row")
-        now = self._runtime.now()
-        if request.undo:
-            await self._book.take_back(project, request.row)
-        else:
-            await self._book.answer(project, {request.row: request.label}, now)
-        if request.label is not None and request.label not in record.labels:
-            record.labels.append(request.label)
-            await self._book.save(project, record, now)
-        bench.answers = await self._book.answers(project)
-        await self._thread.run(bench.learn, record.labels)
-        if self._tasks is not None and bench.due:
-            self._tasks.create_task(self._thread.run(bench.measure, record.labels), name=f"measuring {project[:8]}")
+        await self._sharing.correct(project, request.row, request.label, undo=request.undo)
+        await self._grow(project, record)
+        await self._benches.learn(project, record, bench)
         return await self.info(project)
 
     async def labels(self, project: str, start: int) -> RowLabels:
         """The rows of the batch that holds `start`, as they are labelled now."""
         record = await self._record(project)
-        bench = await self._bench(project)
+        bench = await self._benches.get(project, record)
         batch = await self._book.batch(project, start)
+        if record.home:
+            batch = await anext(self._borrowed(project, start), None)
         if batch is None or batch.vectors is None:
             raise NotFound(f"There is no row {start} in project {project}.")
         first = start - batch.start
-        rows = (await self._thread.run(bench.judge_batch, batch, record.labels))[first:]
+        rows = (await self._benches.thread.run(bench.judge_batch, batch, record.labels))[first:]
         return RowLabels(start, start + len(rows), rows)
 
     async def judge(self, project: str, texts: list[str]) -> list[RowLabel]:
-        """New texts; a project of another node is asked there."""
-        if project not in await self._book.projects():
-            return await self._lending.judge(project, texts)
-        return await self.judge_here(project, texts)
+        """New texts, by the learners here; where they cannot be, by those of another node. Raises `NotFound` when there is none."""
+        if project in self._records:
+            return await self._judge_here(project, texts)
+        charter = self._sharing.charters.get(project)
+        if charter is not None and charter.embedder == await self._reader.name():
+            try:
+                return await self._judge_here(project, texts)
+            except PeerError:  # its rows are not here yet and cannot be had
+                log.info("a project's rows are not to be had; another node is asked", project=project)
+        return await self._lending.judge(project, texts)
 
-    async def judge_here(self, project: str, texts: list[str]) -> list[RowLabel]:
-        """New texts, by a project of this node."""
+    async def _judge_here(self, project: str, texts: list[str]) -> list[RowLabel]:
         record = await self._record(project)
-        bench = await self._bench(project)
+        bench = await self._benches.get(project, record)
         vectors = await self._reader.read(texts)
-        return await self._thread.run(bench.judge, texts, vectors, record.labels)
+        return await self._benches.thread.run(bench.judge, texts, vectors, record.labels)
+
+    async def _judge_for_peer(self, project: str, texts: list[str]) -> list[RowLabel]:
+        record = await self._record(project)
+        if record.local:
+            raise NotFound(f"Project {project} is kept on its own machine.")
+        if record.embedder != await self._reader.name():
+            raise NotAvailable(f"This node does not embed with {record.embedder}.")
+        return await self._judge_here(project, texts)
 
     async def receipt(self, project: str) -> ReceiptInfo:
         """The Merkle root over all rows as they are labelled now."""
-        leaves: list[bytes] = []
-        for start in await self._book.starts(project):
-            if start >= 0:
-                batch = await self._fetch(project, start)
-                labelled = await self.labels(project, start)
-                leaves += [row_leaf(start + at, text, labelled.rows[at]) for at, text in enumerate(batch.texts)]
-        return ReceiptInfo(project, len(leaves), merkle_root(leaves).hex())
+        record = await self._record(project)
+        tree = MerkleTree()
+        async for batch in self._borrowed(project, 0) if record.home else self._own(project):
+            labelled = await self.labels(project, batch.start)
+            for at, text in enumerate(batch.texts):
+                tree.add(row_leaf(batch.start + at, text, labelled.rows[at]))
+        return ReceiptInfo(project, tree.size, tree.root().hex())
 
     # ---- inside ---------------------------------------------------------------------------------------------------
 
     async def _record(self, project: str) -> ProjectRecord:
-        found = (await self._book.projects()).get(project)
+        """Of a project of this node or of the swarm. Raises `NotFound`."""
+        await self._loaded.wait()
+        found = self._records.get(project) or self._others.get(project)
+        if found is None and (charter := self._sharing.charters.get(project)) is not None:
+            home = show_id(node_id_of(charter.author))
+            found = ProjectRecord(charter.name, list(charter.labels), charter.budget, False, charter.embedder, True, home)
+            self._others[project] = found
+            await self._grow(project, found)
         if found is None:
             raise NotFound(f"There is no labelling project {project} on this node: `moot label ls` lists them.")
         return found
+
+    async def _grow(self, project: str, record: ProjectRecord) -> bool:
+        """Labels that corrections brought, in the order they came in; whether there were any."""
+        strange = [label for label in (await self._book.answers(project)).values() if label and label not in record.labels]
+        if strange:
+            record.labels += dict.fromkeys(strange)
+            if not record.home:
+                await self._book.save(project, record, self._runtime.now())
+        return bool(strange)
+
+    def _on_change(self, project: str) -> None:
+        self._benches.outdated(project)
+        if self._tasks is not None:
+            self._tasks.create_task(self._changed(project), name=f"hearing of {project[:8]}")
+
+    async def _changed(self, project: str) -> None:
+        """Others corrected a row: the learners here learn it at once."""
+        record = await self._record(project)
+        if await self._grow(project, record):
+            self._benches.outdated(project)
+        if not await self._book.ranks(project):
+            return  # new here and nobody corrected it: learners are made when they are needed
+        if record.embedder == await self._reader.name():
+            await self._benches.learn_outdated(project, record)
+
+    async def _own(self, project: str) -> AsyncIterator[Batch]:
+        for start in await self._book.starts(project):
+            if start >= 0:
+                yield await self._fetch(project, start)
+
+    async def _borrowed(self, project: str, first: int) -> AsyncIterator[Batch]:
+        """Batches from the one that holds `first` on. Raises `Conflict` where the swarm keeps only a sample of the pile."""
+        async for part in self._sharing.parts(project):
+            if part.step > 1:
+                home = self._others[project].home
+                raise Conflict(f"The swarm keeps a sample of this pile: all of its rows are at node {home}, which must label them.")
+            if part.start >= 0 and part.start + len(part.texts) > first:
+                yield Batch(part.start, part.texts, part.vectors)
 
     def _begin_reading(self, project: str, record: ProjectRecord) -> None:
         if self._tasks is None:
@@ -244,6 +342,7 @@ class Desk:
     async def _read(self, project: str, record: ProjectRecord) -> None:
         async def disown(node: NodeId) -> list[int]:
             self._barred.setdefault(project, set()).add(node)
+            self._sharing.barred.add(node)
             return await self._book.disown(project, node)
 
         async def keep(start: int, vectors: bytes, node: NodeId) -> None:
@@ -254,6 +353,8 @@ class Desk:
 
         try:
             await self._crew.read(Pile(await self._book.unread(project), fetch, keep, disown), local=record.local)
+            if not record.local:
+                await self._benches.share(project, record)
         finally:
             self._reading.discard(project)
 
@@ -262,31 +363,6 @@ class Desk:
         if batch is None:
             raise NotFound(f"Rows from {start} on of project {project} are gone.")
         return batch
-
-    async def _bench(self, project: str) -> Bench:
-        """The project's learners, loaded and taught when they are not in memory. Raises `Conflict` before the pile is read."""
-        async with self._opening:
-            record = await self._record(project)
-            if (bench := self._benches.pop(project, None)) is None:
-                rows, read, _ = await self._book.sizes(project)
-                if not record.complete or await self._book.unread(project):
-                    raise Conflict(f"{read} of {rows} rows are read: wait until the pile is read.", code="not_read")
-                from node.label.bench import Bench  # numpy: a node that labels nothing does without
-
-                bench = Bench(hash_seed(project))
-                step = max(1, -(-rows // POOL))
-                for start in await self._book.starts(project):
-                    bench.take(await self._fetch(project, start), step)
-                bench.answers = await self._book.answers(project)
-                await self._thread.run(bench.open, record.labels)
-            self._benches[project] = bench
-            while len(self._benches) > OPEN:
-                del self._benches[next(iter(self._benches))]
-            return bench
-
-
-def hash_seed(project: str) -> int:
-    return int.from_bytes(hashlib.sha256(project.encode()).digest()[:4], "big")
 
 
 def _checked(labels: list[str]) -> list[str]:

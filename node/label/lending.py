@@ -1,7 +1,4 @@
-"""Learnt projects answer from any node: whoever does not keep the project asks the living nodes for one who does.
-
-First form: the node where a project was started must live; its learners are not copied to others.
-"""
+"""A node that does not hold a project, or embeds in another way, asks the living nodes for one who does."""
 
 from __future__ import annotations
 
@@ -29,7 +26,7 @@ class Lending:
         self._living = living
 
     def serve(self, judge: Judge) -> None:
-        """From now on others are answered; `judge` must know this node's own projects only."""
+        """From now on others are answered; `judge` must not ask others in turn."""
 
         async def answer(peer: Member, message: JudgeRows) -> RowJudgements:
             try:

@@ -30,7 +30,7 @@ from protocol.messages.council import (
 )
 from protocol.messages.dht import Contact, Contacts, FindNode, FindValue, Ping, Pong, Store, Stored, Values
 from protocol.messages.fields import Address, Count, Hash, Id, Name, PublicKey, Reason, Signature
-from protocol.messages.labelling import JudgeRows, ReadRows, RowJudgements, RowVectors
+from protocol.messages.labelling import JudgeRows, LabelNews, LabelSync, ProjectMark, ReadRows, RowJudgements, RowVectors
 from protocol.messages.life import AnswerRated, Birth, BirthOffer, BirthReply, GenomeChunk, GenomeRequest
 from protocol.messages.links import Goodbye, Hello, Refusal
 from protocol.messages.overlay import (
@@ -55,7 +55,7 @@ LinkMessage: TypeAlias = (
     | BirthOffer | BirthReply | GenomeRequest | GenomeChunk | Birth | AnswerRated
     | CellStart | CellMessage | CellReport | CellControl
     | ReceiptRequest | ReceiptReply
-    | ReadRows | RowVectors | JudgeRows | RowJudgements
+    | ReadRows | RowVectors | JudgeRows | RowJudgements | LabelSync | LabelNews
     | BlobOffer | BlobRequest | BlobChunk
     | CellBundle | HostLinks | RunClaim | RunHome
 )  # fmt: skip
@@ -122,6 +122,8 @@ __all__ = [
     "HostLinks",
     "Id",
     "JudgeRows",
+    "LabelNews",
+    "LabelSync",
     "LinkMessage",
     "Members",
     "MembersRequest",
@@ -132,6 +134,7 @@ __all__ = [
     "Ping",
     "Pong",
     "Probe",
+    "ProjectMark",
     "PublicKey",
     "ReadRows",
     "Reason",

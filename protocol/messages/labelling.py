@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from protocol.messages.fields import Name
+from protocol.messages.fields import Count, Name
 
 
 class ReadRows(Struct, frozen=True, array_like=True, tag=70):
@@ -23,7 +23,7 @@ class RowVectors(Struct, frozen=True, array_like=True, tag=71):
 
 
 class JudgeRows(Struct, frozen=True, array_like=True, tag=72):
-    """Please label these new texts with a project that was started at your node."""
+    """Please label these new texts with a project that you hold."""
 
     project: Name
     texts: Annotated[list[Annotated[str, Meta(max_length=4_096)]], Meta(min_length=1, max_length=256)]
@@ -31,5 +31,26 @@ class JudgeRows(Struct, frozen=True, array_like=True, tag=72):
 
 class RowJudgements(Struct, frozen=True, array_like=True, tag=73):
     """MessagePack of a list of `protocol.labelling.RowLabel`, one for each text."""
+
+    data: Annotated[bytes, Meta(max_length=1_048_576)]
+
+
+class ProjectMark(Struct, frozen=True, array_like=True):
+    """One project as a node holds it; `mark` tells one set of corrections from another, `whole` that the rows are there too."""
+
+    project: Name
+    count: Count
+    mark: Annotated[bytes, Meta(min_length=8, max_length=8)]
+    whole: bool
+
+
+class LabelSync(Struct, frozen=True, array_like=True, tag=74):
+    """These projects I hold so: please send what I lack."""
+
+    held: Annotated[list[ProjectMark], Meta(max_length=1_000)]
+
+
+class LabelNews(Struct, frozen=True, array_like=True, tag=75):
+    """MessagePack of `protocol.corrections.News`."""
 
     data: Annotated[bytes, Meta(max_length=1_048_576)]

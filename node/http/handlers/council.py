@@ -55,7 +55,7 @@ class RecentQuery(Struct, frozen=True, forbid_unknown_fields=True):
 async def consensus(call: Call[ConsensusRequest]) -> ConsensusAnswer:
     """Abstaining is an answer too (200)."""
     if call.body.project is not None:
-        return await by_project(call, call.body.project)
+        return await by_project(call, call.body, call.body.project)
     return await ask(call, call.body)
 
 

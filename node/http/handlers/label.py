@@ -81,10 +81,10 @@ async def receipt(call: Call[None]) -> ReceiptInfo:
     return await _desk(call).receipt(call.path("id"))
 
 
-async def by_project(call: Call[ConsensusRequest], project: str) -> ConsensusAnswer:
+async def by_project(call: Call[Any], request: ConsensusRequest, project: str) -> ConsensusAnswer:
     """A question put to a labelling project: its learners are the panel. (No council receipt: the project has its own.)"""
-    text = call.body.question
-    if not text or len(text) > MAX_TEXT or call.body.choices is not None:
+    text = request.question
+    if not text or len(text) > MAX_TEXT or request.choices is not None:
         raise InvalidRequest(f"With 'project', send a 'question' of at most {MAX_TEXT} characters and no 'choices'.", param="question")
     runtime = call.services.runtime
     began = runtime.monotonic()

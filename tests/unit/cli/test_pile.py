@@ -44,13 +44,24 @@ def test_a_ragged_row_is_named_by_its_line(tmp_path: Path) -> None:
         list(open_pile(made(tmp_path, "id,text\n1,a\n2,b,c\n")).records())
 
 
-def test_broken_utf8_says_how_to_convert_it(tmp_path: Path) -> None:
-    with pytest.raises(InvalidRequest, match="iconv"):
-        list(open_pile(made(tmp_path, b"text\ncaf\xe9\n")).texts())
+def test_broken_utf8_shows_how_it_would_read_and_says_what_to_do(tmp_path: Path) -> None:
+    path = made(tmp_path, b"text\ncaf\xe9\n")
+    with pytest.raises(InvalidRequest, match=r"reads 'text café'.*--encoding cp1252.*iconv"):
+        list(open_pile(path).texts())
+    assert list(open_pile(path, encoding="cp1252").texts()) == ["café"]
+    with pytest.raises(InvalidRequest, match="no encoding 'klingon'"):
+        open_pile(path, encoding="klingon")
 
 
-@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
-def test_a_byte_order_mark_is_understood(tmp_path: Path, encoding: str) -> None:
+def test_what_no_encoding_explains_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest, match="--encoding"):
+        list(open_pile(made(tmp_path, b"\xff\xfet\x00e")).texts())
+    with pytest.raises(InvalidRequest, match="--encoding"):
+        list(open_pile(made(tmp_path, b"text\ncaf\xe9 \x81\n")).texts())
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32", "utf-16-le", "utf-16-be"])
+def test_unicode_is_understood_with_a_byte_order_mark_and_utf16_without(tmp_path: Path, encoding: str) -> None:
     assert list(open_pile(made(tmp_path, "text\ncafé\n".encode(encoding))).texts()) == ["café"]
 
 
@@ -62,6 +73,20 @@ def test_a_row_of_a_megabyte_is_read(tmp_path: Path) -> None:
 def test_broken_json_lines_are_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequest, match="Line 2"):
         list(open_pile(made(tmp_path, '{"text": "a"}\n{"text":\n', "in.jsonl")).records())
+
+
+def test_parquet_is_read_as_rows(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "in.parquet"
+    parquet.write_table(pyarrow.table({"id": [1, 2], "text": ["a", None]}), path)
+    assert list(open_pile(path).texts()) == ["a", ""]
+
+
+def test_a_parquet_file_that_is_none_is_said_so(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    with pytest.raises(InvalidRequest, match="no Parquet"):
+        open_pile(made(tmp_path, b"nonsense", "in.parquet"))
 
 
 def test_parquet_without_pyarrow_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,6 +115,11 @@ def test_json_lines_stay_json_lines(tmp_path: Path) -> None:
     write(open_pile(made(tmp_path, '{"text": "é", "deep": [1]}\n', "in.jsonl")), out, labels(1))
     assert json.loads(out.read_text())["deep"] == [1]
     assert json.loads(out.read_text())["label"] == "billing"
+
+
+def test_a_row_without_its_column_is_named_by_its_number(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest, match=r"Row 2 of .* has no 'text': it has other"):
+        list(open_pile(made(tmp_path, '{"text": "a"}\n{"other": "b"}\n', "in.jsonl"), "text").texts())
 
 
 def test_a_full_disk_leaves_the_old_output_and_no_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,45 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import cast
 
 import pytest
 
-from node.label.book import LabelBook
-from node.label.crew import Crew
 from node.label.desk import Desk
-from node.label.lending import Lending
-from node.links.exchange import Exchange
-from node.runtime import SystemRuntime
-from node.store import Store
 from protocol.errors import Conflict, InvalidRequest, NotFound
 from protocol.labelling import AnswerRequest, ExamplesRequest, ProjectRequest, RowLabel, RowsRequest, merkle_root, row_leaf
-from tests.unit.label.test_crew import ME, FakeExchange, HashedReader
 from tests.unit.label.test_teaching import LABELS, pile
+from tests.unit.label.town import running
 
 ROWS = 60
-
-
-@asynccontextmanager
-async def running(path: Path) -> AsyncIterator[Desk]:
-    """A desk over a database, in its own task."""
-    runtime, reader = SystemRuntime(), HashedReader()
-    store = Store(path / "moot.sqlite3", runtime)
-    exchange = cast(Exchange, FakeExchange())
-    crew, lending = Crew(runtime, ME, exchange, lambda: [ME], reader), Lending(ME, exchange, lambda: [ME])
-    desk = Desk(runtime, LabelBook(store), reader, crew, lending)
-    task = asyncio.create_task(desk.run())
-    await asyncio.sleep(0)
-    try:
-        yield desk
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-        store.close()
 
 
 async def filled(desk: Desk, texts: list[str], *, budget: int = 20) -> str:
@@ -49,7 +21,7 @@ async def filled(desk: Desk, texts: list[str], *, budget: int = 20) -> str:
     for start in range(0, len(texts), 25):
         await desk.add(project, RowsRequest(start, texts[start : start + 25]))
     await desk.complete(project)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (await desk.info(project)).phase == "reading":
             await asyncio.sleep(0.01)
     return project
@@ -82,8 +54,8 @@ async def test_a_stop_loses_nothing_and_the_same_source_goes_on(tmp_path: Path) 
         for question in (await desk.questions(project, 6)).questions:
             await desk.answer(project, AnswerRequest(question.row, gold[question.row]))
     async with running(tmp_path) as desk:
-        info = await desk.start(ProjectRequest("s", "pile", list(LABELS), 20))
-        assert (info.id, info.rows, info.read, info.corrections) == (project, ROWS, ROWS, 6)
+        info = await desk.start(ProjectRequest("s", "pile", list(LABELS), 30))
+        assert (info.id, info.rows, info.read, info.corrections, info.budget) == (project, ROWS, ROWS, 6, 30)
         await desk.add(project, RowsRequest(0, texts[:25]))
         assert (await desk.info(project)).rows == ROWS
 
@@ -95,6 +67,16 @@ async def test_rows_sent_twice_are_kept_once_and_a_gap_is_refused(tmp_path: Path
         assert (await desk.add(project, RowsRequest(0, ["a", "b"]))).rows == 2
         with pytest.raises(Conflict, match="2 is next"):
             await desk.add(project, RowsRequest(5, ["c"]))
+
+
+async def test_the_same_pile_started_twice_at_once_is_one_project_and_read_once(tmp_path: Path) -> None:
+    texts, _ = pile(ROWS)
+    async with running(tmp_path) as desk:
+        one, other = await asyncio.gather(filled(desk, texts), filled(desk, texts))
+        assert one == other
+        info = await desk.info(one)
+        assert (info.rows, info.read, sum(helper.rows for helper in info.helpers)) == (ROWS, ROWS, ROWS)
+        assert len(await desk.projects()) == 1
 
 
 async def test_of_contradictory_answers_the_later_wins_and_is_counted(tmp_path: Path) -> None:
@@ -144,7 +126,7 @@ async def test_five_hundred_labels_are_taken(tmp_path: Path) -> None:
         project = (await desk.start(ProjectRequest("many", labels=[f"label {number}" for number in range(500)]))).id
         await desk.add(project, RowsRequest(0, texts))
         await desk.complete(project)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while (await desk.info(project)).phase == "reading":
                 await asyncio.sleep(0.01)
         for number, question in enumerate((await desk.questions(project, 8)).questions):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from typing import Any, cast
 
+import msgspec
+from rich.console import Console
+
 from cli.client import Client
-from cli.label_screen import interview
+from cli.label_screen import interview, show_question
 from protocol.labelling import AnswerRequest, ProjectInfo, QuestionRow, Questions
 
 LABELS = ["billing", "shipping"]
@@ -21,7 +25,7 @@ class FakeClient:
             "p", "pile", "asking", labels, 3, 3, 0, 0, 0, 0, 9, False, [], {}, None, None, "Nothing is left to ask."
         )  # fmt: skip
 
-    def get(self, path: str, shape: type[Any]) -> Questions:
+    def get(self, path: str, shape: type[Any], timeout_s: float) -> Questions:
         known = {answer.row for answer in self.sent if not answer.undo}
         left = [QuestionRow(row, f"text {row}", "shipping", 0.6) for row in range(3) if row not in known]
         return Questions(left[:1], self._info)
@@ -36,6 +40,13 @@ def answers(keys: str, labels: list[str] = LABELS) -> list[AnswerRequest]:
     typed: Iterator[str] = iter(keys)
     interview(cast(Client, client), "p", lambda: next(typed, ""), lambda prompt: "weather")
     return client.sent
+
+
+def test_the_screen_says_where_the_learners_live() -> None:
+    info = msgspec.structs.replace(FakeClient(LABELS).get("", Questions, 0).info, holders=3)
+    screen = Console(width=120, record=True, file=io.StringIO())
+    screen.print(show_question(QuestionRow(0, "text", "shipping", 0.6), info))
+    assert "learners on 3 machines" in screen.export_text()
 
 
 def test_a_number_picks_a_label_and_enter_the_guess() -> None:

@@ -61,6 +61,8 @@ TAGS = {
     71: "RowVectors",
     72: "JudgeRows",
     73: "RowJudgements",
+    74: "LabelSync",
+    75: "LabelNews",
     85: "BlobOffer",
     86: "BlobRequest",
     87: "BlobChunk",

@@ -1,0 +1,135 @@
+"""What nodes tell each other of a labelling project: signed statements, and which of them win.
+
+A `Charter` says what a project is and where its pool of rows lies (hashes of blobs); a `Correction` what a person said of one row.
+Of two corrections of a row the later wins: higher counter (Lamport 1978: one more than the highest its writer knew of that project),
+then later clock, then greater key. So the corrections of a project are a map of last-writer-wins registers (Shapiro et al. 2011,
+section 3.2): nodes that heard the same ones, in whatever order, hold the same answers.
+
+Pure: keys and times are arguments.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import Annotated, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct
+
+from protocol.errors import Malformed
+from protocol.identity import NodeKey, verify
+from protocol.labelling import MAX_LABELS, Label
+from protocol.messages.fields import Count, Hash, Name, PublicKey
+
+MAX_PARTS = 64
+"""Blobs of one pool."""
+MAX_AHEAD = 100_000
+"""A counter so far above those known is an attempt to have the last word for ever."""
+CONTEXT = b"labelling"
+
+Row = Annotated[int, Meta(ge=-(2**62), le=2**62)]
+
+
+class Charter(Struct, frozen=True, array_like=True, tag="charter"):
+    """A project whose pile has been read; `parts` are the blobs of its pool."""
+
+    project: Name
+    name: Annotated[str, Meta(max_length=200)]
+    labels: Annotated[list[Label], Meta(max_length=MAX_LABELS)]
+    budget: Annotated[int, Meta(ge=0, le=100_000)]
+    embedder: Name
+    rows: Count
+    """Of the whole pile; the pool is an even sample of it."""
+    parts: Annotated[list[Hash], Meta(min_length=1, max_length=MAX_PARTS)]
+    author: PublicKey
+    signature: bytes = b""
+
+
+class Correction(Struct, frozen=True, array_like=True, tag="correction"):
+    """What a person said of one row: a label, null for a skip; `undo` takes back what was said before."""
+
+    project: Name
+    row: Row
+    label: Label | None
+    undo: bool
+    counter: Count
+    at: float
+    author: PublicKey
+    signature: bytes = b""
+
+
+class Part(Struct, frozen=True, array_like=True):
+    """Rows `start`, `start + step`, ... of a pool, as a blob holds them; `labels` is empty but for examples."""
+
+    start: Row
+    step: Annotated[int, Meta(ge=1)]
+    texts: list[str]
+    labels: list[str]
+    vectors: bytes
+    """float16, little-endian, row after row."""
+
+
+class News(Struct, frozen=True, array_like=True):
+    """Statements on their way."""
+
+    charters: list[Charter]
+    corrections: list[Correction]
+
+
+Statement = TypeVar("Statement", Charter, Correction)
+
+_encoder = msgspec.msgpack.Encoder()
+_news = msgspec.msgpack.Decoder(News)
+_part = msgspec.msgpack.Decoder(Part)
+
+
+def sign_statement(key: NodeKey, statement: Statement) -> Statement:
+    """The same statement with the signature of its author, who holds `key`."""
+    return msgspec.structs.replace(statement, signature=key.sign(CONTEXT, _signed(statement)))
+
+
+def check_statement(statement: Statement) -> None:
+    """Raises `BadSignature` unless its author said it."""
+    verify(statement.author, statement.signature, CONTEXT, _signed(statement))
+
+
+def rank(correction: Correction) -> tuple[int, float, bytes]:
+    """The higher one stands."""
+    return correction.counter, correction.at, correction.author
+
+
+def mark(ranks: Iterable[tuple[int, int, bytes]]) -> bytes:
+    """Eight bytes that tell one set of standing corrections, given as (row, counter, author), from another."""
+    return hashlib.sha256(_encoder.encode(sorted(ranks))).digest()[:8]
+
+
+def pack_news(news: News) -> bytes:
+    return _encoder.encode(news)
+
+
+def read_news(data: bytes) -> News:
+    """Raises `Malformed`; signatures are the caller's to check."""
+    try:
+        return _news.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise Malformed(f"statements that cannot be read: {error}") from error
+
+
+def pack_part(part: Part) -> bytes:
+    return _encoder.encode(part)
+
+
+def read_part(data: bytes) -> Part:
+    """Raises `Malformed`."""
+    try:
+        part = _part.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise Malformed(f"rows that cannot be read: {error}") from error
+    if not part.texts or (part.labels and len(part.labels) != len(part.texts)):
+        raise Malformed("not one label for each row")
+    return part
+
+
+def _signed(statement: Charter | Correction) -> bytes:
+    return _encoder.encode(msgspec.structs.replace(statement, signature=b""))
