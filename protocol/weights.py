@@ -1,8 +1,11 @@
 """What a vote weighs: the skill its agent has shown, shared out among votes that err together.
 
-    skill     posterior mean of a Beta over right and wrong answers (hidden canaries and signed feedback, per topic)
+    skill     Beta posterior over right and wrong answers (hidden canaries and signed feedback, per topic)
     weight    log-odds of that skill against guessing: log(p (k - 1) / (1 - p)), what an independent vote is worth under naive Bayes
-              (Nitzan and Paroush 1982), never below `MIN_WEIGHT`: nobody's vote counts against itself
+              (Nitzan and Paroush 1982), at the cautious end of the posterior: a standard deviation below its mean, at least `MIN_WEIGHT`
+    distrust  an agent below chance with near certainty (95%, one-sided) has a negative weight: known liars rule answers out. All of
+              them together bring at most `DISTRUST` against one answer (`protocol.aggregate.pool`), less than one trusted vote can bring
+              for it, so that whoever errs on canaries on purpose and is honest afterwards gains no more than that
     crowd     n votes of one group count as n / (1 + (n - 1) rho) (Kish's design effect); rho is how alike their errors on canaries are
 
 Groups are brains, and whoever errs so alike on canaries that it cannot be chance: colluders do not announce themselves as one brain.
@@ -22,6 +25,10 @@ from msgspec import Struct
 
 DIGITS = 6
 MIN_WEIGHT, MAX_WEIGHT = 0.02, 4.0
+DISTRUST = 2.5
+"""Most that votes of negative weight bring against one answer, together."""
+CAUTION, SURELY = 1.0, 1.645
+"""Standard deviations of the posterior below its mean at which a skill is believed, and above at which it is disbelieved."""
 MAX_EVIDENCE = 1_000.0
 """Observations for or against one agent that a receipt may claim."""
 PRIOR = 4.0
@@ -77,9 +84,30 @@ def skill(good: float, bad: float, choices: int) -> float:
 
 
 def weight_alone(good: float, bad: float, choices: int) -> float:
-    """Of a vote that shares its errors with nobody."""
+    """Of a vote that shares its errors with nobody; negative for an agent surely below chance."""
     p = skill(good, bad, choices)
-    return max(MIN_WEIGHT, min(MAX_WEIGHT, math.log(p * (choices - 1)) - math.log1p(-p)))
+    spread = math.sqrt(p * (1.0 - p) / (good + bad + PRIOR + 1.0))
+    above = _log_odds(p + SURELY * spread, choices)
+    return above if above < 0.0 else max(MIN_WEIGHT, _log_odds(p - CAUTION * spread, choices))
+
+
+def _log_odds(p: float, choices: int) -> float:
+    """Against guessing among so many choices, capped on both sides; p may lie outside (0, 1)."""
+    if not 0.0 < p < 1.0:
+        return -MAX_WEIGHT if p <= 0.0 else MAX_WEIGHT
+    return max(-MAX_WEIGHT, min(MAX_WEIGHT, math.log(p * (choices - 1)) - math.log1p(-p)))
+
+
+def hearsay(own: Evidence, everybody: Evidence, choices: int) -> Evidence:
+    """What `everybody` says, but where only others' word makes an agent a liar: silenced, never turned against itself.
+
+    Slander by many raters could otherwise make an honest agent's votes rule the right answers out.
+    """
+    if weight_alone(everybody.good, everybody.bad, choices) >= 0.0 or weight_alone(own.good, own.bad, choices) < 0.0:
+        return everybody
+    mean = PRIOR * (1.0 + 1.0 / choices) / 2.0
+    at_chance = choices * (everybody.good + mean) - everybody.good - PRIOR
+    return Evidence(everybody.good, round(min(everybody.bad, at_chance), DIGITS), everybody.at)
 
 
 def effective(votes: int, rho: float) -> float:
@@ -88,10 +116,14 @@ def effective(votes: int, rho: float) -> float:
 
 
 def weights(evidence: Sequence[tuple[float, float, int]], rho: Sequence[float], choices: int) -> list[float]:
-    """Of votes given as (good, bad, group); `rho` by group. Rounded to `DIGITS`."""
-    sizes = Counter(group for _, _, group in evidence)
+    """Of votes given as (good, bad, group); `rho` by group. Rounded to `DIGITS`. Distrusted votes are not of their group's crowd."""
+    alone = [weight_alone(good, bad, choices) for good, bad, _ in evidence]
+    sizes = Counter(group for weight, (_, _, group) in zip(alone, evidence, strict=True) if weight > 0.0)
     share = {group: effective(size, rho[group]) / size for group, size in sizes.items()}
-    return [round(max(MIN_WEIGHT, weight_alone(good, bad, choices) * share[group]), DIGITS) for good, bad, group in evidence]
+    return [
+        round(max(MIN_WEIGHT, weight * share[group]) if weight > 0.0 else weight, DIGITS)
+        for weight, (_, _, group) in zip(alone, evidence, strict=True)
+    ]
 
 
 # ---- who errs alike --------------------------------------------------------------------------------------------------

@@ -18,8 +18,8 @@ from node.council.canaries import Canary
 from node.council.ledger import Ledger
 from node.council.request import DEFAULT_DEADLINE_S, Asking
 from node.runtime import Runtime
-from protocol.aggregate import log_odds, ranked
 from protocol.errors import InvalidRequest, UserError
+from protocol.leanings import Mark, choices_key
 from protocol.receipts import Receipt, settle
 
 EVERY = 3
@@ -101,9 +101,10 @@ class Examiner:
         return True
 
     def _mark(self, canary: Canary, receipt: Receipt) -> None:
-        for vote in settle(receipt).votes:
-            odds = log_odds(vote.logprobs)
-            self._ledger.mark(vote.agent_id, canary.topic, canary.id, odds, bool(odds) and ranked(vote.logprobs)[0] == canary.right)
+        settled, key = settle(receipt), choices_key(canary.choices)
+        for vote, own in zip(settled.votes, settled.tally.opinions, strict=True):
+            logprobs = vote.logprobs if own.answer is not None else []
+            self._ledger.mark(vote.agent_id, canary.id, Mark(logprobs, canary.right, own.answer == canary.answer, key, canary.topic))
 
     async def _restore(self) -> None:
         if self._keep is None:
