@@ -126,8 +126,13 @@ def question_id(question: Question, convener: bytes, nonce: bytes) -> bytes:
 
 def vote_hash(question: Question, vote: Vote) -> bytes:
     """What a node commits to for one agent; the vote's nonce keeps the answer hidden until it is revealed."""
-    asked = hashlib.sha256(_encoder.encode(question)).digest()
-    return hashlib.sha256(b"moot vote 1" + asked + _encoder.encode(vote)).digest()
+    return vote_hashes(question, [vote])[0]
+
+
+def vote_hashes(question: Question, votes: Sequence[Vote]) -> list[bytes]:
+    """`vote_hash` of each."""
+    asked = b"moot vote 1" + hashlib.sha256(_encoder.encode(question)).digest()
+    return [hashlib.sha256(asked + _encoder.encode(vote)).digest() for vote in votes]
 
 
 def set_hash(commit_set: CommitSet) -> bytes:
@@ -172,8 +177,11 @@ def check_question(question: Question) -> None:
         raise Malformed("the question's time is no time")
 
 
-def check_commitment(commitment: Commitment, question: bytes, asked: Collection[bytes], public_key: bytes) -> None:
-    """A node's commitment to this question, about agents that it was asked for. Raises `Malformed` or `BadSignature`."""
+def check_commitment(commitment: Commitment, question: bytes, asked: Collection[bytes], public_key: bytes | None) -> None:
+    """A node's commitment to this question, about agents that it was asked for. Raises `Malformed` or `BadSignature`.
+
+    `public_key` None: the caller's own, signed a moment ago.
+    """
     agents = set(commitment.agents)
     if commitment.question != question:
         raise Malformed("a commitment to another question")
@@ -183,17 +191,22 @@ def check_commitment(commitment: Commitment, question: bytes, asked: Collection[
         raise Malformed("a commitment speaks for an agent that was not asked, or twice for one")
     if not math.isfinite(commitment.waited_ms):
         raise Malformed("a waiting time that is not finite")
-    check(public_key, commitment)
+    if public_key is not None:
+        check(public_key, commitment)
 
 
-def check_reveal(reveal: Reveal, commitment: Commitment, commit_set: CommitSet, public_key: bytes) -> None:
-    """A reveal of no other votes than were committed to, each at most once. Raises `Malformed` or `BadSignature`."""
+def check_reveal(reveal: Reveal, commitment: Commitment, over: bytes, public_key: bytes | None) -> None:
+    """A reveal of no other votes than were committed to, each at most once. Raises `Malformed` or `BadSignature`.
+
+    `over`: `set_hash` of the commit set. `public_key` None: the caller's own, signed a moment ago.
+    """
     agents = [vote.agent_id for vote in reveal.votes]
     if reveal.question != commitment.question or reveal.chain != commitment.chain:
         raise Malformed("a reveal by another node or of another question than the commitment")
     if len(set(agents)) != len(agents) or not set(agents) <= set(commitment.agents):
         raise Malformed("a reveal holds a vote that was not committed to, or one twice")
-    check(public_key, reveal, set_hash(commit_set))
+    if public_key is not None:
+        check(public_key, reveal, over)
 
 
 def count_votes(question: Question, commitment: Commitment, reveal: Reveal) -> tuple[list[Vote], dict[bytes, str]]:
@@ -201,11 +214,12 @@ def count_votes(question: Question, commitment: Commitment, reveal: Reveal) -> t
     revealed = {vote.agent_id: vote for vote in reveal.votes}
     votes: list[Vote] = []
     faults: dict[bytes, str] = {}
+    hashes = dict(zip(revealed, vote_hashes(question, list(revealed.values())), strict=True))
     for agent, promised in zip(commitment.agents, commitment.hashes, strict=True):
         vote = revealed.get(agent)
         if vote is None:
             faults[agent] = "committed, but its vote was not revealed"
-        elif vote_hash(question, vote) != promised:
+        elif hashes[agent] != promised:
             faults[agent] = "revealed another vote than it had committed to"
         elif fault := vote_fault(question, vote):
             faults[agent] = f"invalid vote: {fault}"

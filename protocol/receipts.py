@@ -220,9 +220,9 @@ def summary_of(receipt: Receipt) -> QuestionSummary:
     )
 
 
-def answer_of(receipt: Receipt) -> ConsensusAnswer:
-    """All that people are shown of a question."""
-    settled = settle(receipt)
+def answer_of(receipt: Receipt, settled: Settled | None = None) -> ConsensusAnswer:
+    """All that people are shown of a question. `settled`: what `settle` gave, where the caller has it."""
+    settled = settle(receipt) if settled is None else settled
     question, outcome, tally = receipt.question, receipt.outcome, settled.tally
     votes = [
         VoteInfo(show_id(seat.agent_id), show_id(seat.node_id), vote.brain, own.answer, own.probability, weight, vote.ms)

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from protocol.aggregate import AGGREGATOR
 from protocol.api import QuestionSummary
-from protocol.ballots import CommitSet, check, check_commitment, check_question, check_reveal, question_id, same
+from protocol.ballots import CommitSet, check, check_commitment, check_question, check_reveal, question_id, same, set_hash
 from protocol.calibration import rises
 from protocol.errors import BadSignature, Malformed, PeerError
 from protocol.identity import Member, show_id, swarm_id_of, verify_chain
@@ -150,13 +150,13 @@ def _check_commitments(receipt: Receipt, convener: Member) -> dict[bytes, Member
 
 def _check_reveals(receipt: Receipt, nodes: dict[bytes, Member]) -> None:
     commitments = {commitment.chain[0]: commitment for commitment in receipt.commit_set.commitments}
-    seen: set[bytes] = set()
+    seen, over = set[bytes](), set_hash(receipt.commit_set)
     for reveal in receipt.reveals:
         leaf = reveal.chain[0]
         if leaf not in commitments or leaf in seen:
             raise Malformed("a node revealed without a commitment, or twice")
         seen.add(leaf)
-        check_reveal(reveal, commitments[leaf], receipt.commit_set, nodes[leaf].public_key)
+        check_reveal(reveal, commitments[leaf], over, nodes[leaf].public_key)
 
 
 def _check_missing(receipt: Receipt, settled: Settled) -> None:

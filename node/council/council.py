@@ -30,7 +30,7 @@ from protocol.errors import NotFound, UserError
 from protocol.identity import Credentials, describe_leaf, parse_id
 from protocol.memories import Recalled, quote
 from protocol.messages import AnswerRated, CanaryCall, CouncilCall, FeedbackNotice, ReceiptRequest, RevealCall
-from protocol.receipts import Receipt, answer_of, decode_receipt, summary_of
+from protocol.receipts import Receipt, decode_receipt, summary_of
 
 MAX_RECENT = 1_000
 MAX_TO_REMEMBER = 64
@@ -107,12 +107,12 @@ class Council:
         quoted = await self._quoted(asking) if request.remember else []
         if quoted:
             asking = replace(asking, system=f"{asking.system}\n\n{quote(quoted)}".strip())
-        receipt = await self._convener.convene(asking)
+        receipt, answer = await self._convener.convene(asking)
         self.examiner.asked()
         self._archive.publish(receipt.id)
         if request.remember and receipt.outcome.status == "answered" and not self._to_remember.full():
             self._to_remember.put_nowait(receipt)
-        answer, elapsed = answer_of(receipt), (self._runtime.monotonic() - started) * 1000.0
+        elapsed = (self._runtime.monotonic() - started) * 1000.0
         return msgspec.structs.replace(answer, elapsed_ms=elapsed, memories=[one.id for one in quoted])
 
     async def _quoted(self, asking: Asking) -> list[Recalled]:

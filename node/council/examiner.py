@@ -27,7 +27,7 @@ EVERY = 3
 MAX_HIDDEN = 5_000
 MAX_WAITING = 8
 
-Convene = Callable[[Asking], Awaitable[Receipt]]
+Convene = Callable[[Asking], Awaitable[tuple[Receipt, object]]]
 log = structlog.get_logger("council")
 _canaries = msgspec.msgpack.Decoder(list[Canary])
 
@@ -91,7 +91,7 @@ class Examiner:
         canary = self._hidden[self._next % len(self._hidden)]
         self._next += 1
         try:
-            receipt = await self._convene(
+            receipt, _ = await self._convene(
                 Asking("choice", canary.question, tuple(canary.choices), (), "", None, None, None, DEFAULT_DEADLINE_S)
             )
         except UserError as error:

@@ -129,10 +129,15 @@ class Ledger:
 
     # ---- the other raters --------------------------------------------------------------------------------------------
 
+    def stale(self, agents: Sequence[bytes]) -> list[bytes]:
+        """Those of whom others' ratings were not read lately; nobody where there is no DHT."""
+        now = self._runtime.monotonic()
+        fresh = {agent for agent in agents if agent in self._heard and now - self._heard[agent][0] < FRESH_S}
+        return [agent for agent in agents if agent not in fresh] if self._shelf is not None else []
+
     async def hear(self, agents: Sequence[bytes]) -> None:
         """Read what others published of these agents, where that was not done lately. Never raises for a peer's fault."""
-        now = self._runtime.monotonic()
-        stale = [agent for agent in agents if agent not in self._heard or now - self._heard[agent][0] >= FRESH_S]
+        now, stale = self._runtime.monotonic(), self.stale(agents)
         if self._shelf is None or not stale:
             return
         for agent in stale:  # asked now, whatever comes: one reader an agent

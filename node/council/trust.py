@@ -92,6 +92,8 @@ class Trust:
         """By choices, with the version of the ledger that they were learnt from."""
         self._crowds: OrderedDict[tuple[AgentKey, ...], tuple[int, list[int], list[float]]] = OrderedDict()
         """Groups and correlations of a panel, with the version of the ledger."""
+        self._topic_of: OrderedDict[bytes, str | None] = OrderedDict()
+        """By question."""
         self._hidden_maps: OrderedDict[tuple[tuple[AgentKey, float], ...], tuple[int, Calibration | None]] = OrderedDict()
         self._asked: OrderedDict[AgentKey, float] = OrderedDict()
         self._maps: OrderedDict[tuple[tuple[AgentKey, float], ...], _Map] = OrderedDict()
@@ -111,15 +113,24 @@ class Trust:
             if key not in self._shown and now - self._asked.get(key, -RETRY_S) >= RETRY_S:
                 wanted.setdefault(candidate.node_id, []).append(candidate)
                 _remember(self._asked, key, now, MAX_AGENTS)
+        if not wanted and not self._ledger.stale([candidate.agent_id for candidate in panel]):
+            return
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._ledger.hear([candidate.agent_id for candidate in panel]), name="ratings")
             for node_id, candidates in wanted.items():
                 tasks.create_task(self._fetch(node_id, candidates), name="canaries")
 
+    def topic(self, question: Question) -> str | None:
+        """The topic of the shipped canaries that a question is like; found out once a question."""
+        if question.id not in self._topic_of:
+            found = self._topics.infer(question.text, question.choices or ["no", "yes"])
+            _remember(self._topic_of, question.id, found, MAX_MAPS)
+        return self._topic_of[question.id]
+
     def seats(self, question: Question, panel: Sequence[Candidate]) -> tuple[list[Seat], list[float]]:
         """The panel with what is known of each agent, and by group how alike its members err."""
         key = choices_key(question.choices)
-        topic = self._ledger.topic_of(key) or self._topics.infer(question.text, question.choices or ["no", "yes"]) or ""
+        topic = self._ledger.topic_of(key) or self.topic(question) or ""
         numbers, rho = self._groups(panel)
         seats = []
         for candidate, group in zip(panel, numbers, strict=True):
@@ -179,7 +190,7 @@ class Trust:
         fitted = self._fitted(tuple(sorted((_key(candidate), known_weight[_key(candidate)]) for candidate in measured)))
         if not fitted.steps:
             return UNCALIBRATED
-        topic = self._topics.infer(question.text, question.choices or ["no", "yes"])
+        topic = self.topic(question)
         known = topic if topic in self._canaries.topics else None
         return Calibration(
             method="isotonic",
