@@ -2,8 +2,9 @@
 
 A small model that is to name one of four teams says "billing" to nearly everything, and yet the right team gains most over what it usually
 gets (Zhao and others 2021, "Calibrate before use"; Zhou and others 2024, "Batch calibration"). What is taken out of a vote's
-log-probabilities is learnt from canaries with the very same choices: log of what the agent gave a choice, over how often it was
-right. One step, not a fit to the end, and smoothed, so that few canaries change little.
+log-probabilities is learnt from canaries with the very same choices: log of what the agent gave a choice over its fair share, each
+choice being right equally often (canaries that are all "yes" must not teach that everything is). One step, not a fit to the end,
+and smoothed, so that few canaries change little.
 
 The leaning of a vote stands in the receipt (`Seat.lean`); it changes what the vote counts for, never what was signed.
 """
@@ -24,6 +25,8 @@ FEWEST = 8
 """Canaries with the same choices from which on a leaning is believed."""
 SMOOTHING = 4.0
 """Canaries that the assumption of no leaning counts for."""
+EACH = 2
+"""And of them for every choice at least so many of which it is the right one."""
 FOLDS = 5
 DIGITS = 6
 MAX_LEAN = 20.0
@@ -54,9 +57,12 @@ def lean_of(marks: Iterable[Mark]) -> list[float]:
     if len(opinions) < FEWEST or len({len(mark.logprobs) for mark in opinions}) != 1:
         return []
     choices = len(opinions[0].logprobs)
-    given = [math.fsum(math.exp(mark.logprobs[index]) for mark in opinions) for index in range(choices)]
     right = Counter(mark.truth for mark in opinions)
-    lean = [math.log((given[index] + SMOOTHING / choices) / (right[index] + SMOOTHING / choices)) for index in range(choices)]
+    if any(right[index] < EACH for index in range(choices)):
+        return []
+    fair = len(opinions) / choices
+    given = [math.fsum(math.exp(mark.logprobs[index]) * fair / right[mark.truth] for mark in opinions) for index in range(choices)]
+    lean = [math.log((x + SMOOTHING / choices) / (fair + SMOOTHING / choices)) for x in given]
     mean = math.fsum(lean) / choices
     return [round(x - mean, DIGITS) for x in lean]
 

@@ -35,6 +35,8 @@ PRIOR = 4.0
 """Observations that the prior counts for; its mean is half way from guessing to certain, so unknown agents weigh alike."""
 RATER_CAP = 40.0
 """What one rater may bring about one agent and topic, in observations: nobody makes or ruins a reputation alone."""
+HEARSAY_CAP = 3 * RATER_CAP
+"""What all other raters together may bring: in an open swarm one person can be many raters."""
 HALF_LIFE_S = 30 * 86_400.0
 ELSEWHERE = 0.25
 """What an observation on another topic counts."""
@@ -67,14 +69,17 @@ class Evidence(Struct, frozen=True, array_like=True):
 
 
 def merge_raters(own: Mapping[str, Evidence], others: Sequence[Mapping[str, Evidence]], topic: str, now: float) -> Evidence:
-    """What all raters together say of one agent on one topic: our own in full, every other rater's capped, all decayed."""
-    good = bad = 0.0
-    for rater, limit in ((own, MAX_EVIDENCE / 2), *((other, RATER_CAP) for other in others)):
-        for name, evidence in rater.items():
-            share = 1.0 if name == topic else ELSEWHERE
-            held = evidence.decayed(now).capped(limit)
-            good, bad = good + share * held.good, bad + share * held.bad
-    return Evidence(round(good, DIGITS), round(bad, DIGITS), now).capped(MAX_EVIDENCE)
+    """What all raters together say of one agent on one topic: our own in full, others' capped each and together, all decayed."""
+    said = [_said(other, topic, now, RATER_CAP) for other in others]
+    seen = _said(own, topic, now, MAX_EVIDENCE / 2)
+    heard = Evidence(math.fsum(one.good for one in said), math.fsum(one.bad for one in said), now).capped(HEARSAY_CAP)
+    return Evidence(round(seen.good + heard.good, DIGITS), round(seen.bad + heard.bad, DIGITS), now).capped(MAX_EVIDENCE)
+
+
+def _said(rater: Mapping[str, Evidence], topic: str, now: float, limit: float) -> Evidence:
+    """One rater's observations as far as they bear on a topic."""
+    held = [(1.0 if name == topic else ELSEWHERE, evidence.decayed(now).capped(limit)) for name, evidence in rater.items()]
+    return Evidence(math.fsum(share * one.good for share, one in held), math.fsum(share * one.bad for share, one in held), now)
 
 
 def skill(good: float, bad: float, choices: int) -> float:

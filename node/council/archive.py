@@ -52,6 +52,11 @@ class Archive:
         if not self._waiting.full():
             self._waiting.put_nowait(receipt_id)
 
+    @property
+    def waiting(self) -> int:
+        """Receipts whose pointer is not written yet."""
+        return self._waiting.qsize()
+
     async def run(self) -> None:
         """Write pointers, until cancelled."""
         while True:

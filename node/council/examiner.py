@@ -24,6 +24,8 @@ from protocol.receipts import Receipt, settle
 
 EVERY = 3
 """One canary after every so many questions."""
+SAVE_S = 1.0
+"""At least this long between two writes of the ledger: ratings that come together are written together."""
 MAX_HIDDEN = 5_000
 MAX_WAITING = 8
 
@@ -56,6 +58,11 @@ class Examiner:
     def __len__(self) -> int:
         return len(self._hidden)
 
+    @property
+    def waiting(self) -> int:
+        """Canaries to be asked now."""
+        return self._waiting.qsize()
+
     async def add(self, canaries: list[Canary]) -> int:
         """Take canaries, replacing those of the same id; how many there are now. Raises `InvalidRequest`."""
         for canary in canaries:
@@ -77,14 +84,23 @@ class Examiner:
             self._waiting.put_nowait(None)
 
     async def run(self) -> None:
-        """Ask canaries as questions come in, until cancelled."""
+        """Ask canaries as questions come in and keep what is learnt of agents, until cancelled."""
         await self._restore()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._keep_ledger(), name="ledger")
+            while True:
+                await self._waiting.get()
+                await self.examine()
+
+    async def _keep_ledger(self) -> None:
+        """Whenever something was observed, by a canary or by a person's rating: to disk, then to the other raters."""
         while True:
-            await self._waiting.get()
-            await self.examine()
-            await self._ledger.publish()
+            await self._ledger.changed.wait()
+            self._ledger.changed.clear()
             if self._keep is not None:
                 await self._keep.save("ledger", self._ledger.dump())
+            await self._ledger.publish()
+            await asyncio.sleep(SAVE_S)
 
     async def examine(self) -> bool:
         """Ask the next canary and mark the answers; False when it could not be asked."""

@@ -70,6 +70,8 @@ class Ledger:
         self._unpublished: set[bytes] = set()
         self._topics: dict[bytes, str] = {}
         """Topic of the hidden canaries with these choices (`choices_key`)."""
+        self.changed = asyncio.Event()
+        """Set by every observation; whoever keeps the ledger clears it."""
         self.version = 0
         """Goes up with every answer to a canary: what was computed from the marks holds until then."""
 
@@ -102,6 +104,7 @@ class Ledger:
     def _observe(self, agent: bytes, account: Account, topic: str, right: float) -> None:
         account.topics[topic] = account.topics.get(topic, Evidence()).plus(right, self._runtime.now())
         self._unpublished.add(agent)
+        self.changed.set()
 
     def _account(self, agent: bytes) -> Account:
         account = self._accounts.setdefault(agent, Account({}, {}))

@@ -70,6 +70,16 @@ class Panel:
         self._voting: dict[tuple[bytes, bytes], None] = {}
         self._answered: OrderedDict[tuple[bytes, bytes], None] = OrderedDict()
 
+    @property
+    def open(self) -> int:
+        """Ballots that wait to be shown."""
+        return len(self._open)
+
+    @property
+    def voting(self) -> int:
+        """Questions being voted on."""
+        return len(self._voting)
+
     async def call(self, convener: Member, call: CouncilCall) -> Commitments:
         """Let the agents answer and commit. Raises `Refused`, `Malformed`, or what the host raises."""
         question, agents, key = call.question, list(dict.fromkeys(call.agents)), (convener.node_id, call.question.id)

@@ -39,6 +39,12 @@ def test_a_few_canaries_are_no_reason_to_change_a_vote() -> None:
     assert level([math.log(0.9), math.log(0.1)], []) == [math.log(0.9), math.log(0.1)]
 
 
+def test_canaries_that_are_all_alike_do_not_teach_their_answer() -> None:
+    assert lean_of([says(0, 0.2, 0.8)] * 40) == []
+    lopsided = [*[says(0, 0.8, 0.2)] * 38, *[says(1, 0.2, 0.8)] * 2]
+    assert lean_of(lopsided) == pytest.approx([0.0, 0.0], abs=1e-6)
+
+
 def test_no_opinion_does_not_become_one() -> None:
     uniform = [math.log(0.5)] * 2
     assert level(uniform, [2.0, -2.0]) == uniform

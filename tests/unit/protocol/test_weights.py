@@ -7,6 +7,7 @@ import random
 import pytest
 
 from protocol.weights import (
+    HEARSAY_CAP,
     MIN_WEIGHT,
     RATER_CAP,
     Evidence,
@@ -41,7 +42,7 @@ def test_a_distrusted_agent_does_not_make_the_crowd_of_its_group() -> None:
 
 
 def test_what_others_say_silences_an_agent_and_never_turns_it_against_itself() -> None:
-    own, slander = {"t": Evidence(60, 40, 0.0)}, {"t": Evidence(0, 40, 0.0)}
+    own, slander = {"t": Evidence(6, 4, 0.0)}, {"t": Evidence(0, 40, 0.0)}
     merged = merge_raters(own, [slander] * 20, "t", 0.0)
     assert weight_alone(merged.good, merged.bad, 4) < 0.0
     heard = hearsay(own["t"], merged, 4)
@@ -64,6 +65,11 @@ def test_one_rater_cannot_ruin_a_reputation_alone() -> None:
     merged = merge_raters(own, [slander], "t", 0.0)
     assert merged.bad <= 5 + RATER_CAP
     assert skill(merged.good, merged.bad, 2) > 0.6
+
+
+def test_many_raters_together_bring_no_more_than_a_few() -> None:
+    merged = merge_raters({"t": Evidence(90, 10, 0.0)}, [{"t": Evidence(0, 900, 0.0)}] * 1_000, "t", 0.0)
+    assert merged.bad == pytest.approx(10 + HEARSAY_CAP)
 
 
 def test_evidence_fades_and_a_future_date_does_not_make_it_grow() -> None:
