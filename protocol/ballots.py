@@ -39,6 +39,8 @@ NO_SIGNATURE = bytes(64)
 MAX_REASON = 256
 """Characters of the reason why an agent's vote is missing."""
 
+MAX_TEXT = 16_384
+"""Characters of a text vote."""
 NORMAL = 1e-3
 """How far the probabilities of a choice vote may be from summing to 1: float32 models are no closer."""
 MAX_NUMBER = 1e100
@@ -72,7 +74,7 @@ class Vote(Struct, frozen=True, array_like=True):
     logprobs: Annotated[list[float], Meta(max_length=64)]
     """choice and boolean: normalised natural log-probabilities over the choices (boolean: no, yes)."""
     number: float | None
-    text: Annotated[str, Meta(max_length=16_384)]
+    text: Annotated[str, Meta(max_length=MAX_TEXT)]
     embedding: Annotated[list[float], Meta(max_length=4096)]
     ms: Annotated[float, Meta(ge=0)]
     nonce: Nonce
@@ -239,6 +241,8 @@ def vote_fault(question: Question, vote: Vote) -> str | None:
     own = "logprobs" if question.kind in ("choice", "boolean") else question.kind
     if any(full for name, full in filled.items() if name != own):
         return f"it fills another field than '{own}'"
+    if len(vote.text) > MAX_TEXT:
+        return f"its text has {len(vote.text)} characters, more than {MAX_TEXT}"
     if not math.isfinite(vote.ms):
         return "its time is not finite"
     if vote.logprobs:
