@@ -180,7 +180,8 @@ class Convener:
         everybody, pending, hedged = len(calls), calls, False
         while pending and not (hedged and hearing.committed >= hearing.wanted):
             patience = None if hedged or not hearing.spares else self._patience(hearing, everybody - len(pending), everybody)
-            done, pending = await asyncio.wait(pending, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+            when = asyncio.FIRST_COMPLETED if hedged or hearing.spares else asyncio.ALL_COMPLETED  # nobody to ask instead: one wait
+            done, pending = await asyncio.wait(pending, timeout=patience, return_when=when)
             for call in done:
                 call.result()
             lacking = hearing.wanted - hearing.committed
