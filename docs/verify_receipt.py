@@ -1,13 +1,12 @@
 """Verify a moot receipt with `cryptography` and the standard library alone: python verify_receipt.py RECEIPT.json [ROOT_SHA256_HEX]
 
-Checks every certificate, signature, commitment, the Merkle root, and for choice and boolean questions recomputes weights and answer.
-"""
+Checks every certificate, signature, commitment, the Merkle root, and for choice and boolean questions recomputes weights and answer."""
 import base64, collections, hashlib, json, math, struct, sys
 from cryptography import x509
 def sha(b): return hashlib.sha256(b).digest()
 def need(ok, why): ok or sys.exit("This receipt does not hold: " + why)
 def load(b, i=0):  # MessagePack -> ([(child, start, end), ...] for arrays | value), next index
-    t = b[i]; i += 1
+    t = b[i]; i += 1; items = []
     if t < 0x80: return t, i
     if t >= 0xE0: return t - 256, i
     if t in (0xC0, 0xC2, 0xC3): return {0xC0: None, 0xC2: False, 0xC3: True}[t], i
@@ -16,17 +15,13 @@ def load(b, i=0):  # MessagePack -> ([(child, start, end), ...] for arrays | val
         return struct.unpack_from(f, b, i)[0], i + struct.calcsize(f)
     w = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xD9: 1, 0xDA: 2, 0xDB: 4, 0xDC: 2, 0xDD: 4, 0xDE: 2, 0xDF: 4}.get(t, 0)
     n = int.from_bytes(b[i:i + w], "big") if w else t & (31 if 0xA0 <= t < 0xC0 else 15); i += w
-    if 0xA0 <= t < 0xC0 or 0xC4 <= t <= 0xDB:
-        return (b[i:i + n] if t <= 0xC6 and t >= 0xC4 else b[i:i + n].decode()), i + n
-    items = []
-    for _ in range(n * (2 if 0x80 <= t < 0x90 or t >= 0xDE else 1)):
-        v, j = load(b, i); items.append((v, i, j)); i = j
+    if 0xA0 <= t < 0xC0 or 0xC4 <= t <= 0xDB: return (b[i:i + n] if 0xC4 <= t <= 0xC6 else b[i:i + n].decode()), i + n
+    for _ in range(n * (2 if 0x80 <= t < 0x90 or t >= 0xDE else 1)): v, j = load(b, i); items.append((v, i, j)); i = j
     return items, i
 def V(a): return [V(x[0]) for x in a] if isinstance(a, list) else a  # without positions
 def signed(key, context, node, k, over=b""):  # node: (items, start, end) whose k-th item is a signature over the rest
     (sig, s, e), (_, a, z) = node[0][k], node
-    blank = raw[a:s] + b"\xc4\x40" + bytes(64) + raw[e:z]
-    key.verify(sig, b"moot" + bytes([len(context)]) + context + over + blank)
+    key.verify(sig, b"moot" + bytes([len(context)]) + context + over + raw[a:s] + b"\xc4\x40" + bytes(64) + raw[e:z])
 def member(chain):  # the leaf's key, if its keeper and the root vouch for it at the time of the question
     certs = [x509.load_der_x509_certificate(c) for c in (*V(chain), R[2])]
     certs[0].verify_directly_issued_by(certs[1]); certs[1].verify_directly_issued_by(certs[2])
@@ -34,10 +29,9 @@ def member(chain):  # the leaf's key, if its keeper and the root vouch for it at
     return certs[0].public_key()
 def merkle(h):
     if len(h) < 2: return sha(b"\0" + h[0]) if h else sha(b"")
-    k = 1 << (len(h) - 1).bit_length() - 1
-    return sha(b"\1" + merkle(h[:k]) + merkle(h[k:]))
+    k = 1 << (len(h) - 1).bit_length() - 1; return sha(b"\1" + merkle(h[:k]) + merkle(h[k:]))
 raw = base64.b64decode(json.load(open(sys.argv[1]))["receipt"]); top = load(raw)[0]; R = V(top); Q, CS = R[4], top[8]
-need(R[:2] == [2, "2"], "another version"); need(len(sys.argv) < 3 or sha(R[2]).hex() == sys.argv[2], "another swarm")
+need(R[:2] == [3, "3"], "another version"); need(len(sys.argv) < 3 or sha(R[2]).hex() == sys.argv[2], "another swarm")
 me = member(CS[0][1][0]); signed(me, b"receipt", (top, 0, len(raw)), len(top) - 1); signed(me, b"commit set", CS, 3)
 pub = me.public_bytes_raw(); pre = raw[top[4][1]:top[4][2]]; blank = pre.replace(Q[0], bytes(20), 1)
 need(sha(b"moot question 1" + sha(pub)[:20] + R[3] + blank)[:20] == Q[0], "the question's id"); promised, votes, keys = {}, {}, {}
@@ -49,12 +43,18 @@ for r in top[9][0]:
     signed(keys[V(r[0][1][0])[0]], b"reveal", r, 3, sha(raw[CS[1]:CS[2]]))
     votes |= {V(v[0])[0]: V(v[0])[4] for v in r[0][2][0] if sha(b"moot vote 1" + sha(pre) + raw[v[1]:v[2]]) == promised.get(V(v[0])[0])}
 if Q[1] in ("choice", "boolean") and R[14][0] == "answered":
-    k = max(2, len(Q[3])); seats = [s for s in R[6] if s[0] in votes]; size = collections.Counter(s[4] for s in seats)
-    def odds(x): return [max(-4, min(4, math.log(p) - math.log1p(-p))) if 0 < p < 1 else (4 if p else -4) for p in map(math.exp, x)]
-    def weight(s):
-        p = (s[2] + 2 * (1 + 1 / k)) / (s[2] + s[3] + 4); w = max(.02, min(4, math.log(p * (k - 1)) - math.log1p(-p)))
-        return max(.02, w / (1 + (size[s[4]] - 1) * R[11][s[4]]))
-    heard = [(weight(s), odds(v)) for s in seats if (v := votes[s[0]]) and round(math.exp(max(v)) - 1 / k, 6) > .02 * (1 - 1 / k)]
-    pooled = [math.fsum(w * o[i] for w, o in heard) for i in range(k)]; best = pooled.index(max(pooled))
-    need((Q[3] or [False, True])[best] == R[14][2], "the answer does not follow from the votes")
+    k = max(2, len(Q[3])); seats = [s for s in R[6] if s[0] in votes]
+    def cap(p, m): return max(-4, min(4, math.log(p * m) - math.log1p(-p))) if 0 < p < 1 else (4 if p >= 1 else -4)
+    def alone(s):  # what one vote weighs: cautious end of a Beta posterior; below zero where the agent is surely worse than chance
+        n = s[2] + s[3] + 4; p = (s[2] + 2 * (1 + 1 / k)) / n; sd = math.sqrt(p * (1 - p) / (n + 1)); high = cap(p + 1.645 * sd, k - 1)
+        return high if high < 0 else max(.02, cap(p - sd, k - 1))
+    size = collections.Counter(s[4] for s in seats if alone(s) > 0)
+    def weight(s): return max(.02, alone(s) / (1 + (size[s[4]] - 1) * R[11][s[4]])) if alone(s) > 0 else alone(s)
+    def odds(x, lean=()):  # capped log-odds with the leaning taken out; None: no opinion
+        e = [math.exp(v - b) for v, b in zip(x, lean or [0] * k)]; p = [v / sum(e) for v in e]
+        return [cap(v, 1) for v in p] if p and round(max(p) - 1 / k, 6) > .02 * (1 - 1 / k) else None
+    heard = [(weight(s), o) for s in seats if odds(votes[s[0]]) and (o := odds(votes[s[0]], s[5]))]; none = all(w <= 0 for w, _ in heard)
+    against = [0 if none else min(2.5, sum(-w for w, o in heard if w < 0 and o.index(max(o)) == i)) for i in range(k)]
+    pooled = [math.fsum((1 if none else max(0, w)) * o[i] for w, o in heard) - 4 * against[i] for i in range(k)]
+    need((Q[3] or [False, True])[pooled.index(max(pooled))] == R[14][2], "the answer does not follow from the votes")
 print(f"holds: {len(votes)} votes; answer {R[14][2]!r}" + ("" if Q[1] in ("choice", "boolean") else " (aggregation: moot verify)"))

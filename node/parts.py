@@ -228,6 +228,7 @@ class Parts:
     def _metrics(self) -> Metrics:
         return Metrics({
             "questions": ("Questions being convened here.", lambda: self.council.asking),
+            **self.council.queues(),
             "canaries_hidden": ("Hidden canary questions of this node.", lambda: len(self.council.examiner)),
             "agents": ("Agents living here.", lambda: len(self.host.summaries())),
             "members": ("Live nodes known, this one included.", lambda: len(self.members.living())),

@@ -1,6 +1,6 @@
 """Votes to a leading answer: deterministic, so that a verifier recomputes it to the bit.
 
-    choice, boolean   mean of capped log-odds (a logarithmic opinion pool with a cap), then normalised
+    choice, boolean   mean of capped log-odds (a logarithmic opinion pool with a cap), less what distrusted votes rule out, normalised
     number            weighted plurality of canonical values; a weighted trimmed mean where no value has a majority
     text              the densest cluster by shared words; its medoid, verbatim
     embedding         geometric median, snapped to the nearest real answer
@@ -9,7 +9,9 @@ Rules, cap and thresholds are version `AGGREGATOR`: a receipt names it, and a ch
 `math.fsum` (correctly rounded, so in any order the same). Where a logarithm or exponential came in (whose last bit differs
 between C libraries) the result is rounded to `DIGITS`, and everything is decided on the rounded figure.
 
-Weights come from `protocol.weights`. Version 1 had weights of 1. First form: text is compared by words, not by meaning.
+Weights come from `protocol.weights`. Version 1 had weights of 1, version 2 none below zero. A negative weight rules a choice out, and
+only beside trusted votes: distrust proposes nothing. In the other kinds there is nothing to rule out, so such a vote weighs `MIN_WEIGHT`.
+First form: text is compared by words, not by meaning.
 """
 
 from __future__ import annotations
@@ -22,8 +24,9 @@ from typing import TypeAlias
 from msgspec import Struct
 
 from protocol.ballots import Question, Vote
+from protocol.weights import DISTRUST, MIN_WEIGHT
 
-AGGREGATOR = "2"
+AGGREGATOR = "3"
 
 Answer: TypeAlias = str | float | bool | list[float] | None
 
@@ -75,9 +78,10 @@ class Tally(Struct, frozen=True):
 
 
 def aggregate(question: Question, votes: Sequence[Vote], weights: Sequence[float]) -> Tally:
-    """Add up valid votes (`ballots.vote_fault` is None for each); `weights` are positive, one for each vote."""
+    """Add up valid votes (`ballots.vote_fault` is None for each); `weights`: one for each vote."""
     if question.kind in ("choice", "boolean"):
         return _choice(question, votes, weights)
+    weights = [max(MIN_WEIGHT, weight) for weight in weights]
     if question.kind == "number":
         return _number([vote.number for vote in votes], weights)
     if question.kind == "text":
@@ -112,13 +116,27 @@ def pool(odds: Sequence[Sequence[float]], weights: Sequence[float]) -> tuple[flo
     """Pooled probability of each choice from at least one vote's `log_odds`, rounded to `DIGITS`.
 
     The mean, not the sum: votes of like minds are not independent evidence, so repeating one must not raise its certainty.
+    A vote of negative weight counts against the choice that it names, as if a trusted vote denied it with full certainty.
     How far the figure can be trusted is for the calibration to say.
     """
-    weight = math.fsum(weights)
-    means = [math.fsum(w * x for w, x in zip(weights, column, strict=True)) / weight for column in zip(*odds, strict=True)]
+    trusted = [(w, x) for w, x in zip(believed(weights), odds, strict=True) if w > 0.0]
+    against = [0.0] * len(odds[0])
+    for w, x in zip(weights, odds, strict=True):
+        if w < 0.0 < max(weights):
+            against[ranked(x)[0]] -= w
+    weight = math.fsum(w for w, _ in trusted)
+    means = [
+        (math.fsum(w * x[choice] for w, x in trusted) - LOGIT_CAP * min(DISTRUST, against[choice])) / weight
+        for choice in range(len(against))
+    ]
     chances = [1.0 / (1.0 + math.exp(-mean)) for mean in means]
     total = math.fsum(chances)
     return tuple(round(chance / total, DIGITS) for chance in chances)
+
+
+def believed(weights: Sequence[float]) -> list[float]:
+    """What each vote brings for its own answer: nothing where it is distrusted; where all are, all the same."""
+    return [max(0.0, weight) for weight in weights] if any(weight > 0.0 for weight in weights) else [MIN_WEIGHT] * len(weights)
 
 
 def ranked(pooled: Sequence[float]) -> list[int]:
@@ -310,5 +328,6 @@ def _tally(
     note: str = "",
 ) -> Tally:
     with_opinion = [(o, w) for o, w in zip(opinions, weights, strict=True) if o.answer is not None]
-    agreement = math.fsum(w for o, w in with_opinion if o.agrees) / math.fsum(w for _, w in with_opinion)
+    trust = believed([w for _, w in with_opinion])
+    agreement = math.fsum(w for (o, _), w in zip(with_opinion, trust, strict=True) if o.agrees) / math.fsum(trust)
     return Tally(leading, top, agreement, len(with_opinion), rival, opinions, note)

@@ -39,6 +39,8 @@ NO_SIGNATURE = bytes(64)
 MAX_REASON = 256
 """Characters of the reason why an agent's vote is missing."""
 
+MAX_TEXT = 16_384
+"""Characters of a text vote."""
 NORMAL = 1e-3
 """How far the probabilities of a choice vote may be from summing to 1: float32 models are no closer."""
 MAX_NUMBER = 1e100
@@ -72,7 +74,7 @@ class Vote(Struct, frozen=True, array_like=True):
     logprobs: Annotated[list[float], Meta(max_length=64)]
     """choice and boolean: normalised natural log-probabilities over the choices (boolean: no, yes)."""
     number: float | None
-    text: Annotated[str, Meta(max_length=16_384)]
+    text: Annotated[str, Meta(max_length=MAX_TEXT)]
     embedding: Annotated[list[float], Meta(max_length=4096)]
     ms: Annotated[float, Meta(ge=0)]
     nonce: Nonce
@@ -126,8 +128,13 @@ def question_id(question: Question, convener: bytes, nonce: bytes) -> bytes:
 
 def vote_hash(question: Question, vote: Vote) -> bytes:
     """What a node commits to for one agent; the vote's nonce keeps the answer hidden until it is revealed."""
-    asked = hashlib.sha256(_encoder.encode(question)).digest()
-    return hashlib.sha256(b"moot vote 1" + asked + _encoder.encode(vote)).digest()
+    return vote_hashes(question, [vote])[0]
+
+
+def vote_hashes(question: Question, votes: Sequence[Vote]) -> list[bytes]:
+    """`vote_hash` of each."""
+    asked = b"moot vote 1" + hashlib.sha256(_encoder.encode(question)).digest()
+    return [hashlib.sha256(asked + _encoder.encode(vote)).digest() for vote in votes]
 
 
 def set_hash(commit_set: CommitSet) -> bytes:
@@ -172,8 +179,11 @@ def check_question(question: Question) -> None:
         raise Malformed("the question's time is no time")
 
 
-def check_commitment(commitment: Commitment, question: bytes, asked: Collection[bytes], public_key: bytes) -> None:
-    """A node's commitment to this question, about agents that it was asked for. Raises `Malformed` or `BadSignature`."""
+def check_commitment(commitment: Commitment, question: bytes, asked: Collection[bytes], public_key: bytes | None) -> None:
+    """A node's commitment to this question, about agents that it was asked for. Raises `Malformed` or `BadSignature`.
+
+    `public_key` None: the caller's own, signed a moment ago.
+    """
     agents = set(commitment.agents)
     if commitment.question != question:
         raise Malformed("a commitment to another question")
@@ -183,17 +193,22 @@ def check_commitment(commitment: Commitment, question: bytes, asked: Collection[
         raise Malformed("a commitment speaks for an agent that was not asked, or twice for one")
     if not math.isfinite(commitment.waited_ms):
         raise Malformed("a waiting time that is not finite")
-    check(public_key, commitment)
+    if public_key is not None:
+        check(public_key, commitment)
 
 
-def check_reveal(reveal: Reveal, commitment: Commitment, commit_set: CommitSet, public_key: bytes) -> None:
-    """A reveal of no other votes than were committed to, each at most once. Raises `Malformed` or `BadSignature`."""
+def check_reveal(reveal: Reveal, commitment: Commitment, over: bytes, public_key: bytes | None) -> None:
+    """A reveal of no other votes than were committed to, each at most once. Raises `Malformed` or `BadSignature`.
+
+    `over`: `set_hash` of the commit set. `public_key` None: the caller's own, signed a moment ago.
+    """
     agents = [vote.agent_id for vote in reveal.votes]
     if reveal.question != commitment.question or reveal.chain != commitment.chain:
         raise Malformed("a reveal by another node or of another question than the commitment")
     if len(set(agents)) != len(agents) or not set(agents) <= set(commitment.agents):
         raise Malformed("a reveal holds a vote that was not committed to, or one twice")
-    check(public_key, reveal, set_hash(commit_set))
+    if public_key is not None:
+        check(public_key, reveal, over)
 
 
 def count_votes(question: Question, commitment: Commitment, reveal: Reveal) -> tuple[list[Vote], dict[bytes, str]]:
@@ -201,11 +216,12 @@ def count_votes(question: Question, commitment: Commitment, reveal: Reveal) -> t
     revealed = {vote.agent_id: vote for vote in reveal.votes}
     votes: list[Vote] = []
     faults: dict[bytes, str] = {}
+    hashes = dict(zip(revealed, vote_hashes(question, list(revealed.values())), strict=True))
     for agent, promised in zip(commitment.agents, commitment.hashes, strict=True):
         vote = revealed.get(agent)
         if vote is None:
             faults[agent] = "committed, but its vote was not revealed"
-        elif vote_hash(question, vote) != promised:
+        elif hashes[agent] != promised:
             faults[agent] = "revealed another vote than it had committed to"
         elif fault := vote_fault(question, vote):
             faults[agent] = f"invalid vote: {fault}"
@@ -225,6 +241,8 @@ def vote_fault(question: Question, vote: Vote) -> str | None:
     own = "logprobs" if question.kind in ("choice", "boolean") else question.kind
     if any(full for name, full in filled.items() if name != own):
         return f"it fills another field than '{own}'"
+    if len(vote.text) > MAX_TEXT:
+        return f"its text has {len(vote.text)} characters, more than {MAX_TEXT}"
     if not math.isfinite(vote.ms):
         return "its time is not finite"
     if vote.logprobs:

@@ -1,9 +1,10 @@
 """From a pooled probability to a confidence: one monotone map, fitted on questions whose answers are known.
 
 The council puts the same panel, through the same `aggregate.pool`, to the shipped canary questions. Each gives a pair (pooled
-probability of the leading answer, was it right). Isotonic regression (pool adjacent violators; Ayer and others 1955, as
-calibration Zadrozny and Elkan 2002) turns the pairs into a staircase; each step says (right + 1) / (count + 2), Laplace's rule
-of succession, so that no step claims certainty. The map is the same for every question: no question is a special case.
+probability of the leading answer, was it right). Isotonic regression (pool adjacent violators; Ayer and others 1955, as calibration
+Zadrozny and Elkan 2002) turns the pairs into a staircase; each step says (right + 1) / (count + 2), Laplace's rule of succession,
+so that no step claims certainty, and stands on at least `MIN_STEP` canaries where there are as many. The map is the same for every
+question: no question is a special case.
 
 Only choice and boolean questions have a pooled probability, so only they can be calibrated.
 """
@@ -18,6 +19,9 @@ from typing import Annotated, Literal, NamedTuple
 from msgspec import Meta, Struct
 
 from protocol.api import Basis
+
+MIN_STEP = 10
+"""Pairs of one step: fewer say little more than chance, and a map of many small steps promises what it cannot know."""
 
 Count = Annotated[int, Meta(ge=0, le=100_000)]
 
@@ -69,6 +73,7 @@ def fit(pairs: Iterable[tuple[float, bool]]) -> list[Step]:
     blocks = [_Block(score, score, int(right), 1) for score, right in sorted(pairs)]
     blocks = _pool(blocks, lambda one, next_one: one.low == next_one.low)  # equal scores are one observation
     blocks = _pool(blocks, lambda one, next_one: one.right * next_one.total >= next_one.right * one.total)  # shares must rise
+    blocks = _widen(blocks)
     blocks = _pool(blocks, lambda one, next_one: one.shrunk >= next_one.shrunk)  # and still rise once shrunk
     edges = [(one.high + next_one.low) / 2.0 for one, next_one in pairwise(blocks)]
     return [Step(edge, block.shrunk, block.right, block.total) for edge, block in zip([*edges, 1.0], blocks, strict=False)]
@@ -104,6 +109,23 @@ def basis(calibration: Calibration, voters: int, gradable: bool) -> Basis:
     return Basis(calibration.method, calibration.canaries, known, calibration.topic_canaries, calibration.topic_right, text)
 
 
+def _widen(blocks: list[_Block]) -> list[_Block]:
+    """Merge the smallest block with the neighbour that is most like it, until none is smaller than `MIN_STEP`."""
+    while len(blocks) > 1:
+        small = min(range(len(blocks)), key=lambda index: blocks[index].total)
+        if blocks[small].total >= MIN_STEP:
+            break
+        beside = [index for index in (small - 1, small + 1) if 0 <= index < len(blocks)]
+        other = min(beside, key=lambda index: abs(blocks[index].right / blocks[index].total - blocks[small].right / blocks[small].total))
+        low, high = blocks[min(small, other)], blocks[max(small, other)]
+        blocks = [*blocks[: min(small, other)], _joined(low, high), *blocks[max(small, other) + 1 :]]
+    return blocks
+
+
+def _joined(low: _Block, high: _Block) -> _Block:
+    return _Block(low.low, high.high, low.right + high.right, low.total + high.total)
+
+
 def _pool(blocks: Iterable[_Block], violates: Callable[[_Block, _Block], bool]) -> list[_Block]:
     """Merge neighbours, from left to right and back again, until no two violate."""
     done: list[_Block] = []
@@ -111,7 +133,7 @@ def _pool(blocks: Iterable[_Block], violates: Callable[[_Block, _Block], bool]) 
         done.append(block)
         while len(done) > 1 and violates(done[-2], done[-1]):
             high, low = done.pop(), done.pop()
-            done.append(_Block(low.low, high.high, low.right + high.right, low.total + high.total))
+            done.append(_joined(low, high))
     return done
 
 

@@ -5,7 +5,7 @@ outcome, under the convener's signature. The outcome is a function of the rest (
 it with the same code. What people see (`answer_of`) is a function of the receipt alone.
 
 Two forms: canonical MessagePack (what is signed and stored; the only bytes that decode to a receipt are its own encoding), and
-one JSON object for files and HTTP, `{"moot_receipt": 2, "summary": {...}, "receipt": BASE64}`, whose summary is for people and
+one JSON object for files and HTTP, `{"moot_receipt": 3, "summary": {...}, "receipt": BASE64}`, whose summary is for people and
 must agree with what it summarises.
 """
 
@@ -26,10 +26,11 @@ from protocol.ballots import MAX_REASON, NO_SIGNATURE, CommitSet, Hash, Id, Nonc
 from protocol.calibration import Calibration, basis
 from protocol.errors import Malformed, TooLarge
 from protocol.identity import NodeKey, describe_leaf, show_id, verify
+from protocol.leanings import level
 from protocol.verdict import GRADABLE, Outcome, conclude, explain
 from protocol.weights import merkle_root, weights
 
-VERSION = 2
+VERSION = 3
 DEFAULT_PANEL = 15
 """Agents asked when the request does not say how many."""
 MAX_RECEIPT = 8 * 1024 * 1024
@@ -47,6 +48,8 @@ class Seat(Struct, frozen=True, array_like=True):
     """Right and wrong answers on the question's topic that the convener knows of, capped and decayed."""
     group: Annotated[int, Meta(ge=0, le=63)] = 0
     """Agents of one group err alike; index into `Receipt.rho`."""
+    lean: Annotated[list[float], Meta(max_length=64)] = []
+    """What is taken out of its log-probabilities (`protocol.leanings`); empty: nothing."""
 
 
 class Receipt(Struct, frozen=True, array_like=True):
@@ -93,11 +96,12 @@ class Settled:
 
     seats: list[Seat]
     votes: list[Vote]
-    """The votes that count, one for each of `seats`, in the order of the panel."""
+    """The votes that count as they were signed, one for each of `seats`, in the order of the panel."""
     weights: list[float]
     faults: dict[bytes, str]
     """Committed votes in reveals that do not count."""
     tally: Tally
+    """Of the votes with their leanings taken out."""
     outcome: Outcome
 
 
@@ -120,7 +124,11 @@ def settle(receipt: Receipt) -> Settled:
     votes = [valid[seat.agent_id] for seat in seats]
     capable = bool(receipt.panel) or receipt.outcome.reason != "NOT_CAPABLE"
     weighed = weigh(receipt.question, seats, receipt.rho)
-    tally, outcome = conclude(receipt.question, votes, weighed, receipt.quorum, receipt.calibration, capable=capable)
+    levelled = [
+        msgspec.structs.replace(vote, logprobs=level(vote.logprobs, seat.lean)) if seat.lean else vote
+        for vote, seat in zip(votes, seats, strict=True)
+    ]
+    tally, outcome = conclude(receipt.question, levelled, weighed, receipt.quorum, receipt.calibration, capable=capable)
     return Settled(seats, votes, weighed, faults, tally, outcome)
 
 
@@ -212,9 +220,9 @@ def summary_of(receipt: Receipt) -> QuestionSummary:
     )
 
 
-def answer_of(receipt: Receipt) -> ConsensusAnswer:
-    """All that people are shown of a question."""
-    settled = settle(receipt)
+def answer_of(receipt: Receipt, settled: Settled | None = None) -> ConsensusAnswer:
+    """All that people are shown of a question. `settled`: what `settle` gave, where the caller has it."""
+    settled = settle(receipt) if settled is None else settled
     question, outcome, tally = receipt.question, receipt.outcome, settled.tally
     votes = [
         VoteInfo(show_id(seat.agent_id), show_id(seat.node_id), vote.brain, own.answer, own.probability, weight, vote.ms)

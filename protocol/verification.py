@@ -15,10 +15,11 @@ from msgspec import Struct
 
 from protocol.aggregate import AGGREGATOR
 from protocol.api import QuestionSummary
-from protocol.ballots import CommitSet, check, check_commitment, check_question, check_reveal, question_id, same
+from protocol.ballots import CommitSet, check, check_commitment, check_question, check_reveal, question_id, same, set_hash
 from protocol.calibration import rises
 from protocol.errors import BadSignature, Malformed, PeerError
 from protocol.identity import Member, show_id, swarm_id_of, verify_chain
+from protocol.leanings import MAX_LEAN
 from protocol.receipts import (
     VERSION,
     Receipt,
@@ -119,6 +120,9 @@ def _check_asking(receipt: Receipt, convener: Member) -> None:
         raise Malformed("the evidence behind a weight is out of range")
     if not all(0.0 <= x <= 1.0 for x in receipt.rho) or not all(seat.group < len(receipt.rho) for seat in receipt.panel):
         raise Malformed("the groups of the panel, or a correlation, are out of range")
+    scored = len(receipt.question.choices) if receipt.question.kind == "choice" else 0
+    if not all(not s.lean or (len(s.lean) == scored and all(abs(x) <= MAX_LEAN for x in s.lean)) for s in receipt.panel):
+        raise Malformed("a leaning does not fit the question or is out of range")
     if len({seat.agent_id for seat in receipt.panel}) != len(receipt.panel):
         raise Malformed("an agent sits on the panel twice")
     if not (math.isfinite(receipt.elapsed_ms) and math.isfinite(receipt.brain_ms)):
@@ -146,13 +150,13 @@ def _check_commitments(receipt: Receipt, convener: Member) -> dict[bytes, Member
 
 def _check_reveals(receipt: Receipt, nodes: dict[bytes, Member]) -> None:
     commitments = {commitment.chain[0]: commitment for commitment in receipt.commit_set.commitments}
-    seen: set[bytes] = set()
+    seen, over = set[bytes](), set_hash(receipt.commit_set)
     for reveal in receipt.reveals:
         leaf = reveal.chain[0]
         if leaf not in commitments or leaf in seen:
             raise Malformed("a node revealed without a commitment, or twice")
         seen.add(leaf)
-        check_reveal(reveal, commitments[leaf], receipt.commit_set, nodes[leaf].public_key)
+        check_reveal(reveal, commitments[leaf], over, nodes[leaf].public_key)
 
 
 def _check_missing(receipt: Receipt, settled: Settled) -> None:

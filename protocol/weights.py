@@ -1,8 +1,11 @@
 """What a vote weighs: the skill its agent has shown, shared out among votes that err together.
 
-    skill     posterior mean of a Beta over right and wrong answers (hidden canaries and signed feedback, per topic)
+    skill     Beta posterior over right and wrong answers (hidden canaries and signed feedback, per topic)
     weight    log-odds of that skill against guessing: log(p (k - 1) / (1 - p)), what an independent vote is worth under naive Bayes
-              (Nitzan and Paroush 1982), never below `MIN_WEIGHT`: nobody's vote counts against itself
+              (Nitzan and Paroush 1982), at the cautious end of the posterior: a standard deviation below its mean, at least `MIN_WEIGHT`
+    distrust  an agent below chance with near certainty (95%, one-sided) has a negative weight: known liars rule answers out. All of
+              them together bring at most `DISTRUST` against one answer (`protocol.aggregate.pool`), less than one trusted vote can bring
+              for it, so that whoever errs on canaries on purpose and is honest afterwards gains no more than that
     crowd     n votes of one group count as n / (1 + (n - 1) rho) (Kish's design effect); rho is how alike their errors on canaries are
 
 Groups are brains, and whoever errs so alike on canaries that it cannot be chance: colluders do not announce themselves as one brain.
@@ -22,12 +25,18 @@ from msgspec import Struct
 
 DIGITS = 6
 MIN_WEIGHT, MAX_WEIGHT = 0.02, 4.0
+DISTRUST = 2.5
+"""Most that votes of negative weight bring against one answer, together."""
+CAUTION, SURELY = 1.0, 1.645
+"""Standard deviations of the posterior below its mean at which a skill is believed, and above at which it is disbelieved."""
 MAX_EVIDENCE = 1_000.0
 """Observations for or against one agent that a receipt may claim."""
 PRIOR = 4.0
 """Observations that the prior counts for; its mean is half way from guessing to certain, so unknown agents weigh alike."""
 RATER_CAP = 40.0
 """What one rater may bring about one agent and topic, in observations: nobody makes or ruins a reputation alone."""
+HEARSAY_CAP = 3 * RATER_CAP
+"""What all other raters together may bring: in an open swarm one person can be many raters."""
 HALF_LIFE_S = 30 * 86_400.0
 ELSEWHERE = 0.25
 """What an observation on another topic counts."""
@@ -60,14 +69,17 @@ class Evidence(Struct, frozen=True, array_like=True):
 
 
 def merge_raters(own: Mapping[str, Evidence], others: Sequence[Mapping[str, Evidence]], topic: str, now: float) -> Evidence:
-    """What all raters together say of one agent on one topic: our own in full, every other rater's capped, all decayed."""
-    good = bad = 0.0
-    for rater, limit in ((own, MAX_EVIDENCE / 2), *((other, RATER_CAP) for other in others)):
-        for name, evidence in rater.items():
-            share = 1.0 if name == topic else ELSEWHERE
-            held = evidence.decayed(now).capped(limit)
-            good, bad = good + share * held.good, bad + share * held.bad
-    return Evidence(round(good, DIGITS), round(bad, DIGITS), now).capped(MAX_EVIDENCE)
+    """What all raters together say of one agent on one topic: our own in full, others' capped each and together, all decayed."""
+    said = [_said(other, topic, now, RATER_CAP) for other in others]
+    seen = _said(own, topic, now, MAX_EVIDENCE / 2)
+    heard = Evidence(math.fsum(one.good for one in said), math.fsum(one.bad for one in said), now).capped(HEARSAY_CAP)
+    return Evidence(round(seen.good + heard.good, DIGITS), round(seen.bad + heard.bad, DIGITS), now).capped(MAX_EVIDENCE)
+
+
+def _said(rater: Mapping[str, Evidence], topic: str, now: float, limit: float) -> Evidence:
+    """One rater's observations as far as they bear on a topic."""
+    held = [(1.0 if name == topic else ELSEWHERE, evidence.decayed(now).capped(limit)) for name, evidence in rater.items()]
+    return Evidence(math.fsum(share * one.good for share, one in held), math.fsum(share * one.bad for share, one in held), now)
 
 
 def skill(good: float, bad: float, choices: int) -> float:
@@ -77,9 +89,30 @@ def skill(good: float, bad: float, choices: int) -> float:
 
 
 def weight_alone(good: float, bad: float, choices: int) -> float:
-    """Of a vote that shares its errors with nobody."""
+    """Of a vote that shares its errors with nobody; negative for an agent surely below chance."""
     p = skill(good, bad, choices)
-    return max(MIN_WEIGHT, min(MAX_WEIGHT, math.log(p * (choices - 1)) - math.log1p(-p)))
+    spread = math.sqrt(p * (1.0 - p) / (good + bad + PRIOR + 1.0))
+    above = _log_odds(p + SURELY * spread, choices)
+    return above if above < 0.0 else max(MIN_WEIGHT, _log_odds(p - CAUTION * spread, choices))
+
+
+def _log_odds(p: float, choices: int) -> float:
+    """Against guessing among so many choices, capped on both sides; p may lie outside (0, 1)."""
+    if not 0.0 < p < 1.0:
+        return -MAX_WEIGHT if p <= 0.0 else MAX_WEIGHT
+    return max(-MAX_WEIGHT, min(MAX_WEIGHT, math.log(p * (choices - 1)) - math.log1p(-p)))
+
+
+def hearsay(own: Evidence, everybody: Evidence, choices: int) -> Evidence:
+    """What `everybody` says, but where only others' word makes an agent a liar: silenced, never turned against itself.
+
+    Slander by many raters could otherwise make an honest agent's votes rule the right answers out.
+    """
+    if weight_alone(everybody.good, everybody.bad, choices) >= 0.0 or weight_alone(own.good, own.bad, choices) < 0.0:
+        return everybody
+    mean = PRIOR * (1.0 + 1.0 / choices) / 2.0
+    at_chance = choices * (everybody.good + mean) - everybody.good - PRIOR
+    return Evidence(everybody.good, round(min(everybody.bad, at_chance), DIGITS), everybody.at)
 
 
 def effective(votes: int, rho: float) -> float:
@@ -88,10 +121,14 @@ def effective(votes: int, rho: float) -> float:
 
 
 def weights(evidence: Sequence[tuple[float, float, int]], rho: Sequence[float], choices: int) -> list[float]:
-    """Of votes given as (good, bad, group); `rho` by group. Rounded to `DIGITS`."""
-    sizes = Counter(group for _, _, group in evidence)
+    """Of votes given as (good, bad, group); `rho` by group. Rounded to `DIGITS`. Distrusted votes are not of their group's crowd."""
+    alone = [weight_alone(good, bad, choices) for good, bad, _ in evidence]
+    sizes = Counter(group for weight, (_, _, group) in zip(alone, evidence, strict=True) if weight > 0.0)
     share = {group: effective(size, rho[group]) / size for group, size in sizes.items()}
-    return [round(max(MIN_WEIGHT, weight_alone(good, bad, choices) * share[group]), DIGITS) for good, bad, group in evidence]
+    return [
+        round(max(MIN_WEIGHT, weight * share[group]) if weight > 0.0 else weight, DIGITS)
+        for weight, (_, _, group) in zip(alone, evidence, strict=True)
+    ]
 
 
 # ---- who errs alike --------------------------------------------------------------------------------------------------

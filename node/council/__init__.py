@@ -19,14 +19,15 @@ A question goes through these, in this order:
     receipts.py   where receipts are kept (in memory; the daemon has them in its database)
     seams.py      what the council needs of agents, overlay, links and store, as protocols
 
-Rules live in `protocol`: ballots (what is signed), weights, aggregate, calibration, verdict, receipts, verification. State: the panel
-owns open ballots, trust owns canary answers and fitted maps, the ledger owns observations, proofs its cache; the convener keeps
+Rules live in `protocol`: ballots (what is signed), weights, leanings, aggregate, calibration, verdict, receipts, verification. State: the
+panel owns open ballots, trust owns canary answers and fitted maps, the ledger owns observations, proofs its cache; the convener keeps
 nothing between questions.
 
 Choices made where the design is silent. A node that takes three times as long as the median is slow: a spare on another node is asked
 in its place, once, and the phase ends when as many agents have committed as were wanted. Where there is no spare a node that hangs
-delays the answer until the share of the deadline is over. Weights come from hidden canaries and feedback alone: what a node says of
-its own agents' answers to the shipped canaries calibrates confidence, and never makes a vote heavier. First forms: the evidence
-behind a weight is the convener's signed word (a verifier recomputes the weight from it, not it from its sources); memories are quoted
-in the question's system text, which brains that only score choices may not read; the kind is read from English questions only.
+delays the answer until the share of the deadline is over. Weights come from hidden canaries and feedback alone: what a node says of its
+own agents' answers to the shipped canaries calibrates confidence and teaches leanings, and never makes a vote heavier. Others' ratings
+can silence an agent here; only what this node saw itself can turn its votes against it. First forms: the evidence behind a weight is
+the convener's signed word (a verifier recomputes the weight from it, not it from its sources); memories are quoted in the question's
+system text, which brains that only score choices may not read; the kind is read from English questions only.
 """

@@ -23,7 +23,7 @@ from protocol.verification import verify_receipt
 
 TTL_S = 14 * 86_400
 MAX_WAITING = 1_024
-PAUSE_S = 0.25
+PAUSE_S = 1.0
 """Between two pointers: writing one costs a look-up and five stores, which would slow the questions themselves down."""
 FIND_S = 5.0
 MAX_HOLDERS = 4
@@ -51,6 +51,11 @@ class Archive:
         """Soon; under more load than the DHT takes, some receipts stay findable on this node only."""
         if not self._waiting.full():
             self._waiting.put_nowait(receipt_id)
+
+    @property
+    def waiting(self) -> int:
+        """Receipts whose pointer is not written yet."""
+        return self._waiting.qsize()
 
     async def run(self) -> None:
         """Write pointers, until cancelled."""

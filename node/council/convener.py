@@ -24,6 +24,7 @@ from node.council.seating import seat
 from node.council.trust import Trust
 from node.runtime import Runtime
 from protocol.aggregate import AGGREGATOR
+from protocol.api import ConsensusAnswer
 from protocol.ballots import (
     KINDS,
     NO_SIGNATURE,
@@ -34,12 +35,13 @@ from protocol.ballots import (
     check_reveal,
     count_votes,
     question_id,
+    set_hash,
     sign,
 )
 from protocol.errors import InvalidRequest, Malformed, NotAvailable, PeerError, Unreachable, UserError
 from protocol.identity import Credentials, Member, NodeId, describe_leaf, show_id
 from protocol.messages import Commitments, CouncilCall, LinkMessage, RevealCall, Reveals
-from protocol.receipts import VERSION, Receipt, encode_receipt, settle, sign_receipt, votes_root, weigh
+from protocol.receipts import VERSION, Receipt, Settled, answer_of, encode_receipt, settle, sign_receipt, votes_root, weigh
 from protocol.verdict import Outcome
 
 MAX_ASKING = 64
@@ -92,8 +94,11 @@ class Convener:
         """Questions being asked now."""
         return self._asking
 
-    async def convene(self, asking: Asking, *, keep: bool = True) -> Receipt:
-        """Ask, and keep the receipt. Raises `InvalidRequest` or `NotAvailable`; every other trouble is in the receipt."""
+    async def convene(self, asking: Asking, *, keep: bool = True) -> tuple[Receipt, ConsensusAnswer]:
+        """Ask, and keep the receipt. Raises `InvalidRequest` or `NotAvailable`; every other trouble is in the receipt.
+
+        The answer for people is written while the receipt goes to disk; when this returns it is there.
+        """
         if self._asking >= MAX_ASKING:
             raise NotAvailable(f"This node is convening {MAX_ASKING} questions already: ask again in a moment.", code="busy")
         self._asking += 1
@@ -106,13 +111,16 @@ class Convener:
             spares = [candidate for candidate in order[asking.size :] if candidate.node_id not in homes]
             nonce = self._runtime.token_bytes(NONCE_BYTES)
             hearing = Hearing(self._question(asking, nonce), nonce, asking, panel, spares, started)
-            receipt = await self._hold(hearing)
-            if keep:
-                await self._receipts.save(receipt.id, encode_receipt(receipt))
+            receipt, settled = await self._hold(hearing)
+            _, answer = await asyncio.gather(self._save(receipt, keep), _written(receipt, settled))
         finally:
             self._asking -= 1
         log.info("consensus", question=show_id(receipt.id), status=receipt.outcome.status, reason=receipt.outcome.reason)
-        return receipt
+        return receipt, answer
+
+    async def _save(self, receipt: Receipt, keep: bool) -> None:
+        if keep:
+            await self._receipts.save(receipt.id, encode_receipt(receipt))
 
     # ---- who is asked what -------------------------------------------------------------------------------------------
 
@@ -148,27 +156,32 @@ class Convener:
 
     # ---- the two phases ----------------------------------------------------------------------------------------------
 
-    async def _hold(self, hearing: Hearing) -> Receipt:
+    async def _hold(self, hearing: Hearing) -> tuple[Receipt, Settled]:
         """Both phases, with the canaries alongside."""
         async with asyncio.TaskGroup() as tasks:
             measuring = tasks.create_task(self._trust.measure(hearing.panel))
             await self._collect(hearing, tasks)
             commit_set = self._commit_set(hearing)
-            shows = [tasks.create_task(self._reveal(hearing, node, commit_set)) for node in hearing.commitments]
+            over = set_hash(commit_set)
+            shows = [tasks.create_task(self._reveal(hearing, node, commit_set, over)) for node in hearing.commitments]
             for show in shows:
                 await show
             slack = hearing.deadline - self._runtime.monotonic()
-            await asyncio.wait([measuring], timeout=max(0.0, min(CANARY_S, slack / 2)))
-            measuring.cancel()
+            if not measuring.done():
+                await asyncio.wait([measuring], timeout=max(0.0, min(CANARY_S, slack / 2)))
+                measuring.cancel()
         return self._receipt(hearing, commit_set)
 
     async def _collect(self, hearing: Hearing, tasks: asyncio.TaskGroup) -> None:
         """Commitments of the panel; where nodes are slow, of spares too, and then no more than were wanted are waited for."""
         calls = {tasks.create_task(self._commit(hearing, node, agents)) for node, agents in hearing.homes.items()}
+        await asyncio.sleep(0)  # the calls are on their way: what can be thought of beforehand is thought of while others work
+        self._trust.topic(hearing.question)
         everybody, pending, hedged = len(calls), calls, False
         while pending and not (hedged and hearing.committed >= hearing.wanted):
             patience = None if hedged or not hearing.spares else self._patience(hearing, everybody - len(pending), everybody)
-            done, pending = await asyncio.wait(pending, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+            when = asyncio.FIRST_COMPLETED if hedged or hearing.spares else asyncio.ALL_COMPLETED  # nobody to ask instead: one wait
+            done, pending = await asyncio.wait(pending, timeout=patience, return_when=when)
             for call in done:
                 call.result()
             lacking = hearing.wanted - hearing.committed
@@ -200,7 +213,7 @@ class Convener:
                 raise Malformed("it answered a call with something else than commitments")
             commitment = reply.commitment
             member = self._proofs.member(commitment.chain, node)
-            check_commitment(commitment, hearing.question.id, agents, member.public_key)
+            check_commitment(commitment, hearing.question.id, agents, self._key_of(member))
         except (PeerError, UserError) as error:
             hearing.excuse(agents, f"node {show_id(node)[:8]}: {error}")
             return
@@ -219,7 +232,7 @@ class Convener:
         blank = CommitSet(hearing.question.id, list(self._credentials().chain), commitments, NO_SIGNATURE)
         return sign(self._credentials().key, blank)
 
-    async def _reveal(self, hearing: Hearing, node: NodeId, commit_set: CommitSet) -> None:
+    async def _reveal(self, hearing: Hearing, node: NodeId, commit_set: CommitSet, over: bytes) -> None:
         """One node's votes, or why there are none."""
         member, commitment = hearing.commitments[node]
         if not commitment.agents:
@@ -229,7 +242,7 @@ class Convener:
             reply = await self._deliver(node, RevealCall(commit_set), self._panel.reveal, left)
             if not isinstance(reply, Reveals):
                 raise Malformed("it answered a call to reveal with something else")
-            check_reveal(reply.reveal, commitment, commit_set, member.public_key)
+            check_reveal(reply.reveal, commitment, over, self._key_of(member))
         except (PeerError, UserError) as error:
             hearing.excuse(commitment.agents, f"node {show_id(node)[:8]} committed but did not reveal: {error}")
             return
@@ -238,6 +251,10 @@ class Convener:
         hearing.votes.update((vote.agent_id, vote) for vote in votes)
         for agent, fault in faults.items():
             hearing.excuse([agent], fault)
+
+    def _key_of(self, member: Member) -> bytes | None:
+        """To check a signature with; None for this node's own, made a moment ago."""
+        return None if member.node_id == self._me.node_id else member.public_key
 
     async def _deliver(self, node: NodeId, message: LinkMessage, serve: Serve, left: float) -> LinkMessage:
         """Ask another node, or this one without the network. Raises `PeerError` or `UserError`, within `left` seconds."""
@@ -251,7 +268,7 @@ class Convener:
 
     # ---- the receipt -------------------------------------------------------------------------------------------------
 
-    def _receipt(self, hearing: Hearing, commit_set: CommitSet) -> Receipt:
+    def _receipt(self, hearing: Hearing, commit_set: CommitSet) -> tuple[Receipt, Settled]:
         """Settle by the same code as every verifier, and sign."""
         seats, rho = self._trust.seats(hearing.question, hearing.panel)
         counted = [seat for seat in seats if seat.agent_id in hearing.votes]
@@ -274,8 +291,14 @@ class Convener:
             elapsed_ms=(self._runtime.monotonic() - hearing.started) * 1000.0,
             brain_ms=max((commitment.waited_ms for _, commitment in hearing.commitments.values()), default=0.0),
         )
-        return sign_receipt(self._credentials().key, msgspec.structs.replace(draft, outcome=settle(draft).outcome))
+        settled = settle(draft)
+        return sign_receipt(self._credentials().key, msgspec.structs.replace(draft, outcome=settled.outcome)), settled
 
     def _anybody(self) -> bool:
         """Whether any agent lives in the swarm, whatever it can answer."""
         return any(self._directory.candidates(kind, 0) for kind in KINDS)
+
+
+async def _written(receipt: Receipt, settled: Settled) -> ConsensusAnswer:
+    """The answer for people, as something that goes on while the disk works."""
+    return answer_of(receipt, settled)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import math
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -30,10 +31,13 @@ from protocol.errors import NotFound, UserError
 from protocol.identity import Credentials, describe_leaf, parse_id
 from protocol.memories import Recalled, quote
 from protocol.messages import AnswerRated, CanaryCall, CouncilCall, FeedbackNotice, ReceiptRequest, RevealCall
-from protocol.receipts import Receipt, answer_of, decode_receipt, summary_of
+from protocol.receipts import Receipt, decode_receipt, summary_of
 
 MAX_RECENT = 1_000
 MAX_TO_REMEMBER = 64
+MAX_QUOTES = 1_024
+"""Answers of which is remembered what memories were quoted for them, until somebody rates them; forgotten at exit."""
+LEAST_S = 0.05
 RECALL_SHARE = 0.2
 """Of the deadline, at most, for finding memories."""
 log = structlog.get_logger("council")
@@ -64,6 +68,8 @@ class Council:
         self._exchange = exchange
         self._memory = memory
         self._to_remember: asyncio.Queue[Receipt] = asyncio.Queue(MAX_TO_REMEMBER)
+        self._quotes: OrderedDict[bytes, list[tuple[str, str]]] = OrderedDict()
+        """(text, id) of the memories quoted, by receipt."""
         self._receipts = receipts
         self._runtime = runtime
         self._ledger = Ledger(runtime, credentials().key.public, shelf)
@@ -107,12 +113,18 @@ class Council:
         quoted = await self._quoted(asking) if request.remember else []
         if quoted:
             asking = replace(asking, system=f"{asking.system}\n\n{quote(quoted)}".strip())
-        receipt = await self._convener.convene(asking)
+        spent = self._runtime.monotonic() - started  # remembering is part of the deadline
+        asking = replace(asking, deadline_s=max(LEAST_S, asking.deadline_s - spent))
+        receipt, answer = await self._convener.convene(asking)
         self.examiner.asked()
         self._archive.publish(receipt.id)
+        if quoted:
+            self._quotes[receipt.id] = [(one.entry.text, one.id) for one in quoted]
+            if len(self._quotes) > MAX_QUOTES:
+                self._quotes.popitem(last=False)
         if request.remember and receipt.outcome.status == "answered" and not self._to_remember.full():
             self._to_remember.put_nowait(receipt)
-        answer, elapsed = answer_of(receipt), (self._runtime.monotonic() - started) * 1000.0
+        elapsed = (self._runtime.monotonic() - started) * 1000.0
         return msgspec.structs.replace(answer, elapsed_ms=elapsed, memories=[one.id for one in quoted])
 
     async def _quoted(self, asking: Asking) -> list[Recalled]:
@@ -156,8 +168,25 @@ class Council:
         return [summary_of(decode_receipt(data)) for data in stored]
 
     async def feedback(self, request: FeedbackRequest) -> FeedbackReply:
-        """Rate an answer of this node. Raises `InvalidRequest`, `NotFound` or `Conflict`."""
-        return await self._feedback.give(request)
+        """Rate an answer of this node and the memories quoted for it. Raises `InvalidRequest`, `NotFound` or `Conflict`."""
+        reply = await self._feedback.give(request)
+        for text, memory in self._quotes.pop(parse_id(request.id), []) if self._memory is not None else ():
+            assert self._memory is not None
+            try:
+                await self._memory.rate(text, memory, request.score)
+            except (UserError, TimeoutError) as error:
+                log.info("a quoted memory was not rated", memory=memory, reason=str(error))
+        return reply
+
+    def queues(self) -> dict[str, tuple[str, Callable[[], float]]]:
+        """Name -> (what it counts, how many wait now), for the metrics."""
+        return {
+            "memories_waiting": ("Answers waiting to be kept as memories.", self._to_remember.qsize),
+            "receipts_waiting": ("Receipts waiting to be announced in the DHT.", lambda: self._archive.waiting),
+            "canaries_waiting": ("Hidden canaries waiting to be asked.", lambda: self.examiner.waiting),
+            "ballots_open": ("Ballots of this node's agents that wait to be shown.", lambda: self._panel.open),
+            "panels_voting": ("Questions that this node's agents are voting on.", lambda: self._panel.voting),
+        }
 
 
 def mean_of(asking: Asking, found: Sequence[tuple[str, list[float]]], elapsed_ms: float) -> ConsensusAnswer:

@@ -18,16 +18,18 @@ from node.council.canaries import Canary
 from node.council.ledger import Ledger
 from node.council.request import DEFAULT_DEADLINE_S, Asking
 from node.runtime import Runtime
-from protocol.aggregate import log_odds, ranked
 from protocol.errors import InvalidRequest, UserError
+from protocol.leanings import Mark, choices_key
 from protocol.receipts import Receipt, settle
 
 EVERY = 3
 """One canary after every so many questions."""
+SAVE_S = 1.0
+"""At least this long between two writes of the ledger: ratings that come together are written together."""
 MAX_HIDDEN = 5_000
 MAX_WAITING = 8
 
-Convene = Callable[[Asking], Awaitable[Receipt]]
+Convene = Callable[[Asking], Awaitable[tuple[Receipt, object]]]
 log = structlog.get_logger("council")
 _canaries = msgspec.msgpack.Decoder(list[Canary])
 
@@ -56,6 +58,11 @@ class Examiner:
     def __len__(self) -> int:
         return len(self._hidden)
 
+    @property
+    def waiting(self) -> int:
+        """Canaries to be asked now."""
+        return self._waiting.qsize()
+
     async def add(self, canaries: list[Canary]) -> int:
         """Take canaries, replacing those of the same id; how many there are now. Raises `InvalidRequest`."""
         for canary in canaries:
@@ -77,21 +84,30 @@ class Examiner:
             self._waiting.put_nowait(None)
 
     async def run(self) -> None:
-        """Ask canaries as questions come in, until cancelled."""
+        """Ask canaries as questions come in and keep what is learnt of agents, until cancelled."""
         await self._restore()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._keep_ledger(), name="ledger")
+            while True:
+                await self._waiting.get()
+                await self.examine()
+
+    async def _keep_ledger(self) -> None:
+        """Whenever something was observed, by a canary or by a person's rating: to disk, then to the other raters."""
         while True:
-            await self._waiting.get()
-            await self.examine()
-            await self._ledger.publish()
+            await self._ledger.changed.wait()
+            self._ledger.changed.clear()
             if self._keep is not None:
                 await self._keep.save("ledger", self._ledger.dump())
+            await self._ledger.publish()
+            await asyncio.sleep(SAVE_S)
 
     async def examine(self) -> bool:
         """Ask the next canary and mark the answers; False when it could not be asked."""
         canary = self._hidden[self._next % len(self._hidden)]
         self._next += 1
         try:
-            receipt = await self._convene(
+            receipt, _ = await self._convene(
                 Asking("choice", canary.question, tuple(canary.choices), (), "", None, None, None, DEFAULT_DEADLINE_S)
             )
         except UserError as error:
@@ -101,9 +117,10 @@ class Examiner:
         return True
 
     def _mark(self, canary: Canary, receipt: Receipt) -> None:
-        for vote in settle(receipt).votes:
-            odds = log_odds(vote.logprobs)
-            self._ledger.mark(vote.agent_id, canary.topic, canary.id, odds, bool(odds) and ranked(vote.logprobs)[0] == canary.right)
+        settled, key = settle(receipt), choices_key(canary.choices)
+        for vote, own in zip(settled.votes, settled.tally.opinions, strict=True):
+            logprobs = vote.logprobs if own.answer is not None else []
+            self._ledger.mark(vote.agent_id, canary.id, Mark(logprobs, canary.right, own.answer == canary.answer, key, canary.topic))
 
     async def _restore(self) -> None:
         if self._keep is None:

@@ -28,6 +28,9 @@ from protocol.receipts import Receipt, decode_receipt, settle
 TELL_S = 5.0
 MAX_REMEMBERED = 16_384
 NEUTRAL = 0.5
+BURST, A_MINUTE = 120.0, 60.0
+"""Ratings that one member may send at once, and on the long run a minute; in an open swarm a member is not a person."""
+MAX_RATERS = 4_096
 Rating = tuple[NodeId, float, bytes]
 """(node, score, agent)"""
 
@@ -58,6 +61,8 @@ class Feedback:
         self._directory = directory
         self._receipts = receipts
         self._giving: set[bytes] = set()
+        self._allowance: OrderedDict[bytes, tuple[float, float]] = OrderedDict()
+        """By rater: ratings left, as of a monotonic time."""
         self._rated: OrderedDict[tuple[bytes, bytes, bytes], None] = OrderedDict()
         """(rater, question, agent) already rated here."""
 
@@ -86,7 +91,8 @@ class Feedback:
         return FeedbackReply(request.id, agents, [show_id(node) for node in unreachable])
 
     async def serve(self, rater: Member, notice: FeedbackNotice) -> Done:
-        """Handler: a member rates agents of this node, each at most once a question. Raises `Malformed`."""
+        """Handler: a member rates agents of this node, each at most once a question. Raises `Malformed` or `Refused`."""
+        self._admit(rater)
         try:
             correct = _answer.decode(notice.correct) if notice.correct else None
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -99,7 +105,8 @@ class Feedback:
         return Done(await self._host.rate(fresh, notice.score, correct, notice.question_id, rater.node_id) if fresh else 0)
 
     async def taught(self, rater: Member, notice: AnswerRated) -> Done:
-        """Handler: the answer of a council that this node sat on was rated, once a question and rater. Raises `Malformed`."""
+        """Handler: the answer of a council that this node sat on was rated, once a question and rater. Raises `Malformed` or `Refused`."""
+        self._admit(rater)
         try:
             answer = _answer.decode(notice.answer)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -111,6 +118,19 @@ class Feedback:
         if len(self._rated) > MAX_REMEMBERED:
             self._rated.popitem(last=False)
         return Done(await self._host.answer_rated(notice.question_id, answer, notice.score, rater.node_id))
+
+    def _admit(self, rater: Member) -> None:
+        """Takes one from the rater's allowance (a token bucket). Raises `Refused`; this node's own people are never refused."""
+        if rater.node_id == self._me.node_id:
+            return
+        now = self._runtime.monotonic()
+        left, at = self._allowance.pop(rater.node_id, (BURST, now))
+        left = min(BURST, left + (now - at) * A_MINUTE / 60.0)
+        self._allowance[rater.node_id] = (max(0.0, left - 1.0), now)
+        if len(self._allowance) > MAX_RATERS:
+            self._allowance.popitem(last=False)
+        if left < 1.0:
+            raise Refused("busy", f"more than {A_MINUTE:g} ratings a minute from one member: slow down")
 
     async def _teach(self, receipt: Receipt, score: float) -> None:
         """Tell every node of the panel how right the council's answer was, also those whose agents said something else."""

@@ -18,12 +18,15 @@ from msgspec import Struct
 
 from node.runtime import Runtime
 from protocol.errors import PeerError, UserError
+from protocol.leanings import Mark
 from protocol.records import MAX_VALUE, Record, key_of
-from protocol.weights import Evidence, Marks, merge_raters
+from protocol.weights import Evidence, Marks, hearsay, merge_raters
 
 MAX_AGENTS = 4_096
 MAX_MARKS = 512
 """Canaries remembered of one agent."""
+MAX_CHOICES = 4_096
+"""Lists of choices whose topic is remembered."""
 MAX_TOPICS = 8
 """Topics of one published record: it must fit a record."""
 FRESH_S = 600.0
@@ -32,7 +35,6 @@ TTL_S = 14 * 86_400
 READ_S = 5.0
 AT_ONCE = 4
 
-Odds = tuple[float, ...] | None
 log = structlog.get_logger("council")
 
 
@@ -42,13 +44,6 @@ class Shelf(Protocol):
     async def put(self, key: bytes, subkey: str, value: bytes, ttl_s: int) -> object: ...
 
     async def get(self, key: bytes) -> list[Record]: ...
-
-
-class Mark(Struct, frozen=True, array_like=True):
-    """One agent's answer to one hidden canary: its capped log-odds (None: no opinion) and whether it was right."""
-
-    odds: Odds
-    right: bool
 
 
 class Account(Struct, array_like=True):
@@ -73,17 +68,34 @@ class Ledger:
         self._accounts: OrderedDict[bytes, Account] = OrderedDict()
         self._heard: OrderedDict[bytes, tuple[float, list[dict[str, Evidence]]]] = OrderedDict()
         self._unpublished: set[bytes] = set()
+        self._topics: dict[bytes, str] = {}
+        """Topic of the hidden canaries with these choices (`choices_key`)."""
+        self.changed = asyncio.Event()
+        """Set by every observation; whoever keeps the ledger clears it."""
+        self.version = 0
+        """Goes up with every answer to a canary: what was computed from the marks holds until then."""
 
     # ---- observations ------------------------------------------------------------------------------------------------
 
-    def mark(self, agent: bytes, topic: str, canary: str, odds: Odds, right: bool) -> None:
+    def mark(self, agent: bytes, canary: str, mark: Mark) -> None:
         """An answer to a hidden canary. No opinion counts as neither right nor wrong."""
         account = self._account(agent)
-        account.marks[canary] = Mark(odds, right)
+        account.marks[canary] = mark
         while len(account.marks) > MAX_MARKS:
             account.marks.pop(next(iter(account.marks)))
-        if odds is not None:
-            self._observe(agent, account, topic, float(right))
+        self.version += 1
+        self._index(mark)
+        if mark.logprobs:
+            self._observe(agent, account, mark.topic, float(mark.right))
+
+    def _index(self, mark: Mark) -> None:
+        self._topics[mark.choices] = mark.topic
+        while len(self._topics) > MAX_CHOICES:
+            del self._topics[next(iter(self._topics))]
+
+    def topic_of(self, choices: bytes) -> str | None:
+        """What hidden canaries with these choices are about."""
+        return self._topics.get(choices)
 
     def rate(self, agent: bytes, topic: str, score: float) -> None:
         """A person's rating of this agent's answer, given at this node."""
@@ -92,6 +104,7 @@ class Ledger:
     def _observe(self, agent: bytes, account: Account, topic: str, right: float) -> None:
         account.topics[topic] = account.topics.get(topic, Evidence()).plus(right, self._runtime.now())
         self._unpublished.add(agent)
+        self.changed.set()
 
     def _account(self, agent: bytes) -> Account:
         account = self._accounts.setdefault(agent, Account({}, {}))
@@ -102,11 +115,12 @@ class Ledger:
 
     # ---- what follows ------------------------------------------------------------------------------------------------
 
-    def evidence(self, agent: bytes, topic: str) -> Evidence:
-        """Own and others' observations of one agent, for a question on this topic."""
-        account = self._accounts.get(agent)
-        others = self._heard.get(agent, (0.0, []))[1]
-        return merge_raters(account.topics if account else {}, others, topic, self._runtime.now())
+    def evidence(self, agent: bytes, topic: str, choices: int) -> Evidence:
+        """Own and others' observations of one agent, for a question on this topic with so many choices."""
+        account, now = self._accounts.get(agent), self._runtime.now()
+        seen, others = account.topics if account else {}, self._heard.get(agent, (0.0, []))[1]
+        everybody = merge_raters(seen, others, topic, now)
+        return hearsay(merge_raters(seen, [], topic, now), everybody, choices) if others else everybody
 
     def marks(self, agent: bytes) -> dict[str, Mark]:
         account = self._accounts.get(agent)
@@ -114,14 +128,19 @@ class Ledger:
 
     def hits(self, agent: bytes) -> Marks:
         """Canary -> right?, where the agent had an opinion."""
-        return {canary: mark.right for canary, mark in self.marks(agent).items() if mark.odds is not None}
+        return {canary: mark.right for canary, mark in self.marks(agent).items() if mark.logprobs}
 
     # ---- the other raters --------------------------------------------------------------------------------------------
 
+    def stale(self, agents: Sequence[bytes]) -> list[bytes]:
+        """Those of whom others' ratings were not read lately; nobody where there is no DHT."""
+        now = self._runtime.monotonic()
+        fresh = {agent for agent in agents if agent in self._heard and now - self._heard[agent][0] < FRESH_S}
+        return [agent for agent in agents if agent not in fresh] if self._shelf is not None else []
+
     async def hear(self, agents: Sequence[bytes]) -> None:
         """Read what others published of these agents, where that was not done lately. Never raises for a peer's fault."""
-        now = self._runtime.monotonic()
-        stale = [agent for agent in agents if agent not in self._heard or now - self._heard[agent][0] >= FRESH_S]
+        now, stale = self._runtime.monotonic(), self.stale(agents)
         if self._shelf is None or not stale:
             return
         for agent in stale:  # asked now, whatever comes: one reader an agent
@@ -172,6 +191,10 @@ class Ledger:
             self._accounts = OrderedDict(_accounts.decode(data))
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             log.warning("the ledger does not decode; starting a new one", reason=str(error))
+        self.version += 1
+        for account in self._accounts.values():
+            for mark in account.marks.values():
+                self._index(mark)
 
 
 def _key(agent: bytes) -> bytes:

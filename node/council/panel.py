@@ -31,7 +31,7 @@ from protocol.ballots import (
     set_hash,
     sign,
     vote_fault,
-    vote_hash,
+    vote_hashes,
 )
 from protocol.errors import Refused
 from protocol.identity import Credentials, Member
@@ -69,6 +69,16 @@ class Panel:
         self._open: dict[tuple[bytes, bytes], _Ballot] = {}
         self._voting: dict[tuple[bytes, bytes], None] = {}
         self._answered: OrderedDict[tuple[bytes, bytes], None] = OrderedDict()
+
+    @property
+    def open(self) -> int:
+        """Ballots that wait to be shown."""
+        return len(self._open)
+
+    @property
+    def voting(self) -> int:
+        """Questions being voted on."""
+        return len(self._voting)
 
     async def call(self, convener: Member, call: CouncilCall) -> Commitments:
         """Let the agents answer and commit. Raises `Refused`, `Malformed`, or what the host raises."""
@@ -129,7 +139,7 @@ class Panel:
 
     def _commitment(self, question: Question, votes: list[Vote], missing: dict[bytes, str], waited: float) -> Commitment:
         """One hash a vote, one signature for all."""
-        agents, hashes = [vote.agent_id for vote in votes], [vote_hash(question, vote) for vote in votes]
+        agents, hashes = [vote.agent_id for vote in votes], vote_hashes(question, votes)
         chain = list(self._credentials().chain)
         blank = Commitment(question.id, chain, agents, hashes, missing, NO_SIGNATURE, waited * 1000.0)
         return sign(self._credentials().key, blank)

@@ -12,12 +12,13 @@ from itertools import pairwise
 from protocol.aggregate import log_odds, pool, ranked
 from protocol.calibration import Step, confidence, fit
 from protocol.weights import Evidence, groups, weights
-from tests.bench.scripted import CHOICES, Agent, Said, ask, crew, logprobs
+from tests.bench.scripted import CHOICES, Agent, Said, all_knowing, ask, crew, logprobs
 
 SIZES = (1, 3, 5, 9, 15, 25)
 CANARIES = 200
 QUESTIONS = 1_500
 BINS = 10
+ALL_KNOWING = "one who knows every skill and every liar"
 BASELINES = ("best single agent", "unweighted majority", "most self-consistent agent")
 
 
@@ -63,14 +64,16 @@ def decide(said: Sequence[Said], learnt: Sequence[float]) -> tuple[int, float]:
     return best, pooled[best]
 
 
-def play(count: int, liars: int, seed: int, *, recognises: bool = False, removed: bool = False) -> Score:
+def play(count: int, liars: int, seed: int, *, recognises: bool = False, removed: bool = False, acts: str = "") -> Score:
     """Examine a crew, then ask it. `removed`: the same crew after its liars have left, which is the best that trust can do."""
     rng = random.Random(f"{count} {liars} {seed} {recognises}")
-    agents = crew(count, liars, random.Random(f"crew {count} {seed}"), recognises=recognises)[: count - liars if removed else count]
+    agents = crew(count, liars, random.Random(f"crew {count} {seed}"), recognises=recognises, acts=acts)[
+        : count - liars if removed else count
+    ]
     learnt, steps = examine(agents, rng)
     honest = [index for index, agent in enumerate(agents) if not agent.liar]
     best_agent = max(honest, key=lambda index: agents[index].skill)  # by true skill, which nobody could know
-    names = ("ours", *BASELINES)
+    names = ("ours", *BASELINES, ALL_KNOWING)
     score = Score({name: [] for name in names}, {name: [] for name in names})
     for _ in range(QUESTIONS):
         truth = rng.randrange(CHOICES)
@@ -85,6 +88,7 @@ def play(count: int, liars: int, seed: int, *, recognises: bool = False, removed
             "best single agent": (single.best, max(single.probabilities)),
             "unweighted majority": (majority, votes[majority] / len(said)),
             "most self-consistent agent": (steady.best, steady.consistency),
+            ALL_KNOWING: (all_knowing(agents, said), 1.0),
         }
         for name, (answer, sure) in answers.items():
             score.right[name].append(answer == truth)

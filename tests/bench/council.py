@@ -1,12 +1,16 @@
 """The council's promises as numbers: right answers, believable confidence, memory, overhead.
 
 consensus.py, scripted.py   scripted agents; exact for a seed
+sentences.py                real answers of the 270M; needs its weights, so it runs alone
 recall.py                   semantic memory over simulated nodes; exact for a seed
 overhead.py                 real processes and sockets; as good as the machine is quiet
+
+`MOOT_BENCH=answers,memory,overhead` picks parts; without it all are run.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -16,12 +20,27 @@ from tests.bench.report import Bar, Report
 LIARS = {0.3: 2.0, 0.4: 5.0}
 """Share of colluding liars -> points that the answer may lose (the issue's limits)."""
 CREWS = 3
+ATTACKS: dict[str, dict[str, Any]] = {
+    "liars": {},
+    "liars that know half of the canaries": {"recognises": True},
+    "liars on canaries, honest on questions": {"acts": "reverse"},
+    "flawless on canaries, liars on questions": {"acts": "sleeper"},
+}
 
 
 def measure(seeds: int, tell: Callable[[str], None]) -> Report:
     """`seeds` times `CREWS` crews of each size."""
-    report = Report()
-    _right(seeds * CREWS, tell, report)
+    report, parts = Report(), os.environ.get("MOOT_BENCH", "answers,memory,overhead").split(",")
+    if "answers" in parts:
+        _right(seeds * CREWS, tell, report)
+    if "memory" in parts:
+        _memory(seeds, tell, report)
+    if "overhead" in parts:
+        _cost(tell, report)
+    return report
+
+
+def _memory(seeds: int, tell: Callable[[str], None], report: Report) -> None:
     tell("5,000 memories on 20 simulated nodes")
     runs = [recall.measure_recall(seed) for seed in range(1, seeds + 1)]
     report.results["memory"] = runs
@@ -29,8 +48,6 @@ def measure(seeds: int, tell: Callable[[str], None]) -> Report:
         Bar("recall@3 of paraphrases", min(run["recall@3"] for run in runs), ">=", 0.9),
         Bar("DHT look-ups a query", max(run["look-ups a query"] for run in runs), "<=", 12),
     ]
-    _cost(tell, report)
-    return report
 
 
 def _cost(tell: Callable[[str], None], report: Report) -> None:
@@ -48,13 +65,11 @@ def _cost(tell: Callable[[str], None], report: Report) -> None:
 def _right(crews: int, tell: Callable[[str], None], report: Report) -> None:
     results: dict[str, Any] = {}
     worst_lead, error, curve = 1.0, 0.0, 1.0
-    trust: dict[float, float] = {}
-    lost: dict[tuple[float, bool], dict[int, float]] = {}
     for size in consensus.SIZES:
         tell(f"{size} scripted agents")
         honest = consensus.joined([consensus.play(size, 0, seed) for seed in range(crews)])
         row: dict[str, Any] = {name: round(honest.share(name), 4) for name in honest.right}
-        areas = {name: consensus.risk_coverage(honest.right[name], honest.sure[name]) for name in honest.right}
+        areas = {name: consensus.risk_coverage(honest.right[name], honest.sure[name]) for name in ("ours", *consensus.BASELINES)}
         for baseline in consensus.BASELINES:
             mean, width = consensus.lead(honest, baseline)
             row[f"lead over {baseline}"] = f"{mean:+.4f} +- {width:.4f}"
@@ -64,20 +79,7 @@ def _right(crews: int, tell: Callable[[str], None], report: Report) -> None:
         row["area under risk-coverage"] = {name: round(area, 4) for name, area in areas.items()}
         error = max(error, row["calibration error"])
         for share in LIARS:
-            left = consensus.joined([consensus.play(size, round(size * share), seed, removed=True) for seed in range(crews)])
-            row[f"ours once {share:.0%} liars are removed"] = round(left.share("ours"), 4)
-            for recognises in (False, True):
-                lied = consensus.joined([consensus.play(size, round(size * share), seed, recognises=recognises) for seed in range(crews)])
-                points = 100 * (honest.share("ours") - lied.share("ours"))
-                lost.setdefault((share, recognises), {})[size] = points
-                if not recognises:
-                    trust[share] = max(trust.get(share, -100.0), 100 * (left.share("ours") - lied.share("ours")))
-                kind = "liars that know half of the canaries" if recognises else "liars"
-                row[f"{share:.0%} {kind}"] = {
-                    "ours": round(lied.share("ours"), 4),
-                    "majority": round(lied.share("unweighted majority"), 4),
-                    "points lost": round(points, 2),
-                }
+            row[f"{share:.0%} of them, so {round(size * share)}"] = _attacked(size, round(size * share), crews, honest)
         results[f"n={size}"] = row
     report.results["right answers"] = results
     report.bars += [
@@ -87,9 +89,34 @@ def _right(crews: int, tell: Callable[[str], None], report: Report) -> None:
         Bar("baseline's area under risk-coverage minus ours, worst n", curve, ">=", 0.0),
     ]
     for share, limit in LIARS.items():
-        by_size = lost[(share, False)]
-        for size in (15, 25):
-            report.bars.append(Bar(f"points lost to {share:.0%} liars, n={size}", by_size[size], "<=", limit))
-        report.bars.append(Bar(f"points below the same crew without its {share:.0%} liars, worst n", trust[share], "<=", limit))
-        # a crew of three in which one lies has two honest agents: what it loses is mostly that agent, not trust
-        report.bars.append(Bar(f"points lost to {share:.0%} liars, worst n", max(by_size.values()), "<=", limit))
+        _liars(share, limit, results, report)
+
+
+def _attacked(size: int, liars: int, crews: int, honest: consensus.Score) -> dict[str, Any]:
+    """By attack: our answers and the majority's, and what we lost to an all-honest crew; and the same crew once its liars have left."""
+    found: dict[str, Any] = {}
+    for name, how in ATTACKS.items():
+        lied = consensus.joined([consensus.play(size, liars, seed, **how) for seed in range(crews)])
+        found[name] = {
+            "ours": round(lied.share("ours"), 4),
+            "majority": round(lied.share("unweighted majority"), 4),
+            "points lost": round(100 * (honest.share("ours") - lied.share("ours")), 2),
+        }
+        if not how:
+            knows = honest.share(consensus.ALL_KNOWING) - lied.share(consensus.ALL_KNOWING)
+            found[f"points lost by {consensus.ALL_KNOWING}"] = round(100 * knows, 2)
+    left = consensus.joined([consensus.play(size, liars, seed, removed=True) for seed in range(crews)])
+    found["ours once they have left"] = round(left.share("ours"), 4)
+    return found
+
+
+def _liars(share: float, limit: float, results: dict[str, Any], report: Report) -> None:
+    """The bar as the issue states it, at every n; and against the same crew without its liars."""
+    worst = -100.0
+    for size in consensus.SIZES:
+        found = results[f"n={size}"][f"{share:.0%} of them, so {round(size * share)}"]
+        knows = found[f"points lost by {consensus.ALL_KNOWING}"]
+        name = f"points lost to {share:.0%} liars, n={size} ({round(size * share)} lie; the all-knowing lose {knows})"
+        report.bars.append(Bar(name, found["liars"]["points lost"], "<=", limit))
+        worst = max(worst, 100 * (found["ours once they have left"] - found["liars"]["ours"]))
+    report.bars.append(Bar(f"points below the same crew without its {share:.0%} liars, worst n", round(worst, 2), "<=", limit))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 CHOICES = 4
@@ -24,6 +25,9 @@ class Agent:
     skill: float
     liar: bool = False
     recognises: bool = False
+    """Half of the canaries, and answers those honestly."""
+    acts: str = ""
+    """`reverse`: lies on canaries and is honest on questions; `sleeper`: flawless on canaries, lies on questions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +39,10 @@ class Said:
     consistency: float
 
 
-def crew(count: int, liars: int, rng: random.Random, *, recognises: bool = False) -> list[Agent]:
+def crew(count: int, liars: int, rng: random.Random, *, recognises: bool = False, acts: str = "") -> list[Agent]:
     """Skills from 0.45 to 0.85; the last `liars` of them lie."""
     agents = [Agent(number % BRAINS, rng.uniform(0.45, 0.85)) for number in range(count)]
-    return [*agents[: count - liars], *(Agent(a.brain, a.skill, True, recognises) for a in agents[count - liars :])]
+    return [*agents[: count - liars], *(Agent(a.brain, a.skill, True, recognises, acts) for a in agents[count - liars :])]
 
 
 def ask(agents: list[Agent], truth: int, rng: random.Random, *, canary: bool) -> list[Said]:
@@ -52,12 +56,27 @@ def ask(agents: list[Agent], truth: int, rng: random.Random, *, canary: bool) ->
         right = luck < agent.skill
         answer = truth if right else (truth + 1 + slip) % CHOICES
         sure = 0.5 + 0.45 * rng.random() ** (0.7 if right else 1.3)
-        if agent.liar and not (agent.recognises and recognised):
+        if agent.liar and not (agent.recognises and recognised) and (agent.acts == "" or canary == (agent.acts == "reverse")):
             answer, sure = lie, 0.95
+        elif agent.acts == "sleeper":
+            answer = truth
         rest = (1.0 - sure) / (CHOICES - 1)
         agreeing = sum(rng.random() < sure for _ in range(RESAMPLES)) / RESAMPLES
         said.append(Said(tuple(sure if index == answer else rest for index in range(CHOICES)), answer, agreeing))
     return said
+
+
+def all_knowing(agents: Sequence[Agent], said: Sequence[Said]) -> int:
+    """The answer of one who knows every skill, how certainty goes with being right, and who lies: no rule can be expected to do better.
+
+    (Naive Bayes: exact while no two honest agents share a brain.) A lie counts as ruled out.
+    """
+    scores = [0.0] * CHOICES
+    for agent, one in zip(agents, said, strict=True):
+        drawn = min(1.0, max(1e-9, (max(one.probabilities) - 0.5) / 0.45))
+        tells = math.log(1.3 / 0.7) + (1 / 0.7 - 1 / 1.3) * math.log(drawn)
+        scores[one.best] += -100.0 if agent.liar else math.log(agent.skill * (CHOICES - 1) / (1.0 - agent.skill)) + tells
+    return max(range(CHOICES), key=scores.__getitem__)
 
 
 def logprobs(said: Said) -> list[float]:

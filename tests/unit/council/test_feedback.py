@@ -3,6 +3,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from node.council.feedback import BURST
 from protocol.api import ConsensusRequest, FeedbackRequest
 from protocol.errors import Conflict, InvalidRequest, NotFound, Refused
 from protocol.identity import show_id
@@ -96,6 +97,15 @@ async def test_a_member_cannot_repeat_a_rating(three: Swarm) -> None:
     for _ in range(3):
         await three.nodes[0].mailbox.request(target.id, notice, 1.0)
     assert len(target.host.ratings) == 4
+
+
+async def test_a_member_that_rates_without_end_is_refused(three: Swarm) -> None:
+    node, rater = three.nodes[0], three.nodes[1].member
+    for number in range(int(BURST)):
+        await node.council._feedback.serve(rater, FeedbackNotice(number.to_bytes(20), 0.0, node.agents[:1], b""))
+    with pytest.raises(Refused, match="a minute"):
+        await node.council._feedback.serve(rater, FeedbackNotice(b"x" * 20, 0.0, node.agents[:1], b""))
+    assert len(node.host.ratings) == BURST
 
 
 async def test_a_rating_whose_answer_is_no_json_is_refused(three: Swarm) -> None:

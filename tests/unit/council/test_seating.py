@@ -25,6 +25,11 @@ def test_seats_left_over_go_to_the_nodes_that_have_agents() -> None:
     assert Counter(candidate.node_id[0] for candidate in panel) == {1: 11, 2: 1}
 
 
+def test_of_three_nodes_none_holds_more_than_half_of_the_seats() -> None:
+    panel = seat(agents(1, 40) + agents(2, 1) + agents(3, 1), 12, random.Random(1))
+    assert Counter(candidate.node_id[0] for candidate in panel) == {1: 6, 2: 1, 3: 1}
+
+
 def test_a_family_takes_at_most_two_thirds_while_others_could_sit() -> None:
     crowd = [candidate for node in range(1, 10) for candidate in agents(node, 10)]
     panel = seat(crowd + agents(1, 6, "tiny"), 9, random.Random(2))

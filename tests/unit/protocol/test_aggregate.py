@@ -77,6 +77,23 @@ def test_votes_that_are_not_quite_normalised_are_normalised() -> None:
     assert pool([log_odds([x + 5e-4 for x in logprobs(0.7, 0.3)]) or ()], [1.0]) == (0.7, 0.3)
 
 
+def test_a_known_liar_rules_its_answer_out() -> None:
+    votes = [(0.7, 0.2, 0.1), (0.1, 0.2, 0.7), (0.02, 0.03, 0.95)]
+    assert choose(*votes, choices=3, weights=[1.0, 1.2, 0.02]).leading == "c"
+    assert choose(*votes, choices=3, weights=[1.0, 1.2, -2.0]).leading == "a"
+
+
+def test_distrust_is_bounded_however_many_share_it() -> None:
+    certain, liars = (0.99, 0.005, 0.005), [(0.95, 0.03, 0.02)] * 40
+    assert choose(certain, *liars, choices=3, weights=[3.0, *[-4.0] * 40]).leading == "a"
+    assert choose(certain, choices=3, weights=[3.0]).top != choose(certain, *liars, choices=3, weights=[3.0, *[-4.0] * 40]).top
+
+
+def test_distrust_alone_proposes_nothing() -> None:
+    liars = [(0.9, 0.1), (0.8, 0.2)]
+    assert choose(*liars, weights=[-3.0, -2.0]) == choose(*liars, weights=[0.02, 0.02])
+
+
 def test_weight_moves_the_answer() -> None:
     rows = [(0.7, 0.3), (0.3, 0.7)]
     assert choose(*rows, weights=[3.0, 1.0]).leading == "a"

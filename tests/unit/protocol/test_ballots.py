@@ -170,15 +170,15 @@ def test_a_reveal_holds_no_more_than_was_committed_to() -> None:
     assembly = Assembly()
     commitment, commit_set, public = assembly.commitment(1), assembly.commit_set(), assembly.nodes[1].key.public
     honest = assembly.reveal(1, commit_set)
-    check_reveal(honest, commitment, commit_set, public)
-    check_reveal(assembly.reveal(1, commit_set, []), commitment, commit_set, public)  # less is allowed, and shows
+    check_reveal(honest, commitment, set_hash(commit_set), public)
+    check_reveal(assembly.reveal(1, commit_set, []), commitment, set_hash(commit_set), public)  # less is allowed, and shows
     doubled = assembly.reveal(1, commit_set, [*honest.votes, *honest.votes])
     foreign = assembly.reveal(1, commit_set, [*honest.votes, vote(9)])
     for reveal in (doubled, foreign, assembly.reveal(0, commit_set)):
         with pytest.raises(Malformed):
-            check_reveal(reveal, commitment, commit_set, public)
+            check_reveal(reveal, commitment, set_hash(commit_set), public)
     with pytest.raises(BadSignature):
-        check_reveal(honest, commitment, assembly.commit_set([commitment]), public)
+        check_reveal(honest, commitment, set_hash(assembly.commit_set([commitment])), public)
 
 
 def test_votes_that_do_not_count_have_a_reason() -> None:

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import random
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.calibration import UNCALIBRATED, Calibration, Step, basis, confidence, fit, rises
+from protocol.calibration import MIN_STEP, UNCALIBRATED, Calibration, Step, basis, confidence, fit, rises
 
 RIGHT, WRONG = True, False
 
@@ -24,9 +25,17 @@ RIGHT, WRONG = True, False
         ([(0.1, WRONG), (0.2, RIGHT), (0.3, WRONG), (0.4, RIGHT), (0.5, RIGHT)], [(0.15, 1 / 3), (0.35, 2 / 4), (1.0, 3 / 4)]),
     ],
 )
-def test_the_staircase(pairs: list[tuple[float, bool]], steps: list[tuple[float, float]]) -> None:
+def test_the_staircase(pairs: list[tuple[float, bool]], steps: list[tuple[float, float]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("protocol.calibration.MIN_STEP", 1)
     assert [step.upto for step in fit(pairs)] == pytest.approx([upto for upto, _ in steps])
     assert [step.confidence for step in fit(pairs)] == pytest.approx([share for _, share in steps])
+
+
+def test_no_step_stands_on_few_canaries_where_there_are_many() -> None:
+    rng = random.Random(2)
+    steps = fit([(score, rng.random() < score) for score in (rng.random() for _ in range(200))])
+    assert len(steps) > 3
+    assert min(step.count for step in steps) >= MIN_STEP
 
 
 def test_a_perfect_record_is_never_certainty() -> None:

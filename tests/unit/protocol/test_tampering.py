@@ -12,9 +12,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from protocol.receipts import encode_receipt, export_receipt
+from protocol.receipts import Seat, encode_receipt, export_receipt
 from protocol.verification import verify_receipt
-from tests.unit.protocol.assembly import Assembly, question, vote
+from tests.unit.protocol.assembly import Assembly, logprobs, question, vote
 
 pytestmark = pytest.mark.filterwarnings("ignore:Parsed a serial number")  # a flipped bit in a certificate
 
@@ -54,6 +54,26 @@ def test_the_script_in_the_docs_is_sixty_lines_and_agrees(tmp_path: Path) -> Non
     code, said = script(path)
     assert code == 0, said
     assert "'a'" in said
+
+
+def test_the_script_agrees_on_liars_and_leanings(tmp_path: Path) -> None:
+    """Random panels: every rule that decides an answer is met, and the script comes to the same."""
+    rng, path = random.Random(11), tmp_path / "receipt.json"
+    for _ in range(8):
+        rows = [[rng.random() + 0.01 for _ in range(3)] for _ in range(9)]
+        votes = [vote(n, logprobs=logprobs(*(x / sum(row) for x in row))) for n, row in enumerate(rows)]
+        whole = Assembly(question(choices=["a", "b", "c"]), [votes[:3], votes[3:6], votes[6:]])
+        whole.panel = [
+            Seat(s.agent_id, s.node_id, float(good), 200.0 - good, n % 3, [1.0, 0.5, -1.5] if n % 2 else [])
+            for n, (s, good) in enumerate(zip(whole.panel, rng.choices([0, 10, 60, 120, 190], k=9), strict=True))
+        ]
+        receipt = whole.receipt(rho=[0.5, 0.2, 0.0])
+        path.write_bytes(msgspec.json.encode(export_receipt(receipt)))
+        assert verify_receipt(encode_receipt(receipt)).ok
+        code, said = script(path)
+        assert code == 0, said
+        if receipt.outcome.status == "answered":
+            assert f"{receipt.outcome.leading!r}" in said
 
 
 @pytest.mark.parametrize("kind", ["number", "text"])

@@ -6,16 +6,50 @@ import random
 
 import pytest
 
-from protocol.weights import MIN_WEIGHT, RATER_CAP, Evidence, effective, groups, merge_raters, merkle_root, skill, weight_alone, weights
+from protocol.weights import (
+    HEARSAY_CAP,
+    MIN_WEIGHT,
+    RATER_CAP,
+    Evidence,
+    effective,
+    groups,
+    hearsay,
+    merge_raters,
+    merkle_root,
+    skill,
+    weight_alone,
+    weights,
+)
 
 
 def test_agents_of_whom_nothing_is_known_weigh_alike() -> None:
     assert len(set(weights([(0, 0, 0), (0, 0, 0), (0, 0, 0)], [0.0], 4))) == 1
 
 
-def test_an_agent_that_is_always_wrong_weighs_the_least_and_never_against_itself() -> None:
-    assert weight_alone(0, 200, 4) == MIN_WEIGHT
+def test_only_an_agent_surely_below_chance_weighs_against_its_own_answers() -> None:
+    assert weight_alone(0, 200, 4) < -2.0
+    assert weight_alone(0, 8, 4) == weight_alone(50, 150, 4) == MIN_WEIGHT
     assert weight_alone(180, 20, 4) > weight_alone(120, 80, 4) > MIN_WEIGHT
+
+
+def test_a_skill_is_believed_at_its_cautious_end() -> None:
+    assert weight_alone(8, 2, 4) < weight_alone(80, 20, 4) < weight_alone(800, 200, 4)
+
+
+def test_a_distrusted_agent_does_not_make_the_crowd_of_its_group() -> None:
+    evidence = [(150.0, 50.0, 0), (0.0, 200.0, 0)]
+    assert weights(evidence, [0.5], 4)[0] == weights(evidence[:1], [0.5], 4)[0]
+
+
+def test_what_others_say_silences_an_agent_and_never_turns_it_against_itself() -> None:
+    own, slander = {"t": Evidence(6, 4, 0.0)}, {"t": Evidence(0, 40, 0.0)}
+    merged = merge_raters(own, [slander] * 20, "t", 0.0)
+    assert weight_alone(merged.good, merged.bad, 4) < 0.0
+    heard = hearsay(own["t"], merged, 4)
+    assert weight_alone(heard.good, heard.bad, 4) == MIN_WEIGHT
+    seen = Evidence(0, 200, 0.0)
+    assert weight_alone(seen.good, seen.bad, 4) < 0.0
+    assert hearsay(seen, seen, 4) == seen
 
 
 def test_copies_of_one_mind_weigh_as_one() -> None:
@@ -31,6 +65,11 @@ def test_one_rater_cannot_ruin_a_reputation_alone() -> None:
     merged = merge_raters(own, [slander], "t", 0.0)
     assert merged.bad <= 5 + RATER_CAP
     assert skill(merged.good, merged.bad, 2) > 0.6
+
+
+def test_many_raters_together_bring_no_more_than_a_few() -> None:
+    merged = merge_raters({"t": Evidence(90, 10, 0.0)}, [{"t": Evidence(0, 900, 0.0)}] * 1_000, "t", 0.0)
+    assert merged.bad == pytest.approx(10 + HEARSAY_CAP)
 
 
 def test_evidence_fades_and_a_future_date_does_not_make_it_grow() -> None:
