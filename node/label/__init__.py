@@ -4,6 +4,9 @@
     heads.py      the learners: logistic heads on a view, label spreading over the graph of the whole pile
     graph.py      the nearest-neighbour graph of a view, and spreading over it
     panel.py      heads vote log-probabilities; pooled, weighted and calibrated on corrections held back; "none of these"
+    calibration.py  how sure the pool may be, and how good the labels are: a posterior over its temperature
+    guests.py     voters too dear to read every row: weighed on held-back corrections, asked where the heads are unsure
+    fewshot.py    a language model as a guest: agents with corrections as examples, and votes from their log-probabilities
     teacher.py    which rows to ask the user about: coverage first, then margin, density and diversity
     bench.py      one project's learners in memory: what to ask, what was learnt, how rows are labelled
     vectors.py    embeddings as bytes, checked
