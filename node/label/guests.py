@@ -71,8 +71,9 @@ class Guests:
         if len(held.labels) >= AGAIN * guest.measured_at:
             unsure = np.flatnonzero(softmax(held.scores / np.float32(calibration.held_temperature)).max(1) < SURE)[-MEASURED:]
         elif guest.weight and not guest.read:
-            least = np.argsort(shares.max(1), kind="stable")[: min(READ, int(LEAST_SURE * len(shares)))]
-            places = np.setdiff1d(least, held.rows)
+            open_rows = np.setdiff1d(np.arange(len(shares)), held.rows)
+            least = np.argsort(shares[open_rows].max(1), kind="stable")[: min(READ, int(LEAST_SURE * len(shares)))]
+            places = open_rows[least]
         at = [*held.rows[unsure].tolist(), *places.tolist()]
         known = tuple((texts[row], int(label)) for row, label in zip(held.rows, held.labels, strict=True))
         return Wish(tuple(texts[place] for place in at), unsure, places, known, held.scores.shape[1]) if at else None

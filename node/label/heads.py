@@ -55,10 +55,12 @@ class LogisticHead(Head):
         self._weights: Matrix | None = None
 
     def fit(self, rows: Indices, targets: Matrix) -> None:
-        inputs = with_bias(self._pile[rows])
-        weights, steps = self._weights, self.MORE_STEPS
-        if weights is None or weights.shape[1] != targets.shape[1]:
-            weights, steps = np.zeros((inputs.shape[1], targets.shape[1]), np.float32), self.STEPS
+        """In the span of the corrections: the best weights lie there, and it has fewer dimensions than the view."""
+        span, spanned = np.linalg.qr(self._pile[rows].T)
+        inputs = with_bias(np.ascontiguousarray(spanned.T))
+        weights, steps = np.zeros((inputs.shape[1], targets.shape[1]), np.float32), self.STEPS
+        if self._weights is not None and self._weights.shape[1] == targets.shape[1]:
+            weights, steps = np.vstack([span.T @ self._weights[:-1], self._weights[-1:]]), self.MORE_STEPS
         step = 1 / (0.5 * float((inputs**2).sum(1).mean()) + self.L2)
         ahead, momentum = weights, 1.0
         for _ in range(steps):
@@ -68,7 +70,7 @@ class LogisticHead(Head):
             faster = (1 + (1 + 4 * momentum**2) ** 0.5) / 2
             ahead = np.asarray(moved + ((momentum - 1) / faster) * (moved - weights), np.float32)
             weights, momentum = np.asarray(moved, np.float32), faster
-        self._weights = weights
+        self._weights = np.vstack([span @ weights[:-1], weights[-1:]])
 
     def pile(self) -> Matrix:
         return self._vote(self._pile)
