@@ -152,13 +152,8 @@ class Panel:
 
     def _hold_back(self, rows: Indices, labels: Indices, targets: Matrix) -> None:
         """Votes on corrections by heads that have not seen them, then weights, temperature and cut-off."""
-        held = [np.zeros_like(targets) for _ in self.heads]
-        for fold in range(FOLDS):
-            out = np.arange(len(rows)) % FOLDS == fold
-            for votes, head in zip(held, self.heads, strict=True):
-                learner = head.fresh()
-                learner.fit(rows[~out], targets[~out])
-                votes[out] = learner.pile()[rows[out]]
+        folds = np.arange(len(rows)) % FOLDS
+        held = [head.held_back(rows, targets, folds) for head in self.heads]
         stands_for = self._stands_for(rows)
         losses = np.array([-(stands_for * logs(votes)[np.arange(len(rows)), labels]).sum() for votes in held])
         self._trust = np.exp(-TRUST * (losses - losses.min()) * min(1.0, len(rows) / 100)).astype(np.float32)
