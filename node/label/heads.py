@@ -127,8 +127,9 @@ class GraphHead(Head):
 
     def held_back(self, rows: Indices, targets: Matrix, folds: Indices) -> Matrix:
         votes = np.zeros_like(targets)
-        at_once = max(1, AT_ONCE // targets.size // max(1, self._size // len(rows)))
-        for start in range(0, int(folds.max()) + 1, at_once):
+        count = int(folds.max()) + 1
+        at_once = min(count, max(1, AT_ONCE // (self._size * targets.shape[1])))
+        for start in range(0, count, at_once):
             some = np.arange(start, start + at_once)
             seeds = np.zeros((self._size, at_once, targets.shape[1]), np.float32)
             for at, fold in enumerate(some):
