@@ -7,6 +7,7 @@
     calibration.py  how sure the pool may be, and how good the labels are: a posterior over its temperature
     guests.py     voters too dear to read every row: weighed on held-back corrections, asked where the heads are unsure
     fewshot.py    a language model as a guest: agents with corrections as examples, and votes from their log-probabilities
+    invitation.py asking a guest: what to read, its votes, what the panel makes of them
     teacher.py    which rows to ask the user about: coverage first, then margin, density and diversity
     bench.py      one project's learners in memory: what to ask, what was learnt, how rows are labelled
     vectors.py    embeddings as bytes, checked
@@ -17,5 +18,6 @@
     assemble.py   how a node's parts make a desk
 
 What is a first form here: other nodes share the reading (embedding) of rows, which is nearly all of the time; the heads vote where
-the project was started, and a correction is told to that node. Gemma and remote brains do not vote yet.
+the project was started, and a correction is told to that node. A guest (`guests.py`) votes on rows of the pile that
+it read, not on new texts.
 """

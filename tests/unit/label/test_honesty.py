@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable, Sequence
+
 import numpy as np
 
-from node.brains.base import Choice
+from node.brains.base import Ask, Choice
+from node.label.book import Batch
 from node.label.calibration import calibrate, usual
+from node.label.crew import pack
 from node.label.fewshot import AGENTS, SHOTS, round_of
 from node.label.guests import FEWEST, READ, Guests, Wish
 from node.label.heads import softmax
+from node.label.invitation import invite
 from node.label.panel import HeldBack
+from tests.unit.label.test_teaching import EMBEDDER, WORDS, opened, teach
 
 LABELS = 4
 ROWS = 400
@@ -99,3 +106,31 @@ def test_what_a_model_says_to_no_text_is_taken_off() -> None:
     asked = round_of(wish, ["a", "b"], "gemma:270m", seed=1)
     leaning = Choice((-0.1, -2.3), (-0.01, -4.6))
     assert asked.votes([leaning] * len(asked.asks), 1).argmax() == 1
+
+
+async def test_an_invited_brain_is_measured_and_then_reads_rows_that_the_heads_are_unsure_of() -> None:
+    rng = random.Random(1)
+    words = [word for found in WORDS.values() for word in found]
+    texts = [" ".join(rng.sample(words, 5)) for _ in range(150)]
+    gold = {text: rng.choice(list(WORDS)) for text in texts}
+    bench = opened(texts)
+    teach(bench, [gold[text] for text in texts], 40)
+    bench.measure(list(WORDS))
+    asked: list[Ask] = []
+
+    async def choose(asks: Sequence[Ask]) -> list[Choice]:
+        asked.extend(asks)
+        truth = [gold[ask.question.split('"')[1]] for ask in asks]
+        return [Choice(tuple(-0.01 if choice == label else -5.0 for choice in WORDS), (-1.1, -1.1, -1.1)) for label in truth]
+
+    async def work(function: Callable[[], object]) -> object:
+        return function()
+
+    assert await invite(bench, "gemma:270m", list(WORDS), choose, work, seed=1)
+    assert bench.heads()["gemma:270m"] > 0
+    judged = bench.judge_batch(Batch(0, texts, pack(EMBEDDER.embed(texts))), list(WORDS))
+    read = [row for row in range(150) if f'"{texts[row]}"' in {ask.question[len("What is this message about? ") :] for ask in asked}]
+    assert sum(judged[row].confidence > 0.9 for row in read) >= 0.9 * len(read)
+    asked.clear()
+    assert not await invite(bench, "gemma:270m", list(WORDS), choose, work, seed=1)
+    assert asked == []
