@@ -7,7 +7,9 @@ not in it.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from statistics import mean, median
 from typing import Any, cast
 
@@ -77,7 +79,8 @@ def measure_liar(shelf: Shelf, seeds: int, tell: Callable[[str], None], report: 
     lost, shown = [], []
     for seed in range(seeds):
         tell(f"a liar, seed {seed + 1} of {seeds}")
-        lied = Split(train.texts, train.gold, asyncio.run(_read_with_a_liar(train, seed)))
+        with redirect_stdout(sys.stderr):  # the liar is logged, and standard output is for the report
+            lied = Split(train.texts, train.gold, asyncio.run(_read_with_a_liar(train, seed)))
         honest, deceived = (_accuracy(split, test, seed) for split in (train, lied))
         lost.append(honest - deceived)
         shown.append([round(honest, 4), round(deceived, 4)])
