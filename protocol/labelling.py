@@ -58,7 +58,7 @@ class HelperInfo(Struct, frozen=True):
 
 
 class HeldBack(Struct, frozen=True):
-    """Accuracy on corrections that the learners had not seen, weighted by the rows each stands for; 95% interval."""
+    """Accuracy over the pile as corrections that the learners had not seen let expect it (`node/label/calibration.py`); 95% interval."""
 
     accuracy: float
     low: float
@@ -91,7 +91,7 @@ class ProjectInfo(Struct, frozen=True):
     local: bool
     helpers: list[HelperInfo]
     heads: dict[str, float]
-    """Weight of each learner."""
+    """Weight of each learner, their sum 1; a guest's (a brain that reads only unsure rows) is what its vote counts beside them."""
     expected: float | None
     """Mean calibrated confidence over the pile."""
     held_back: HeldBack | None

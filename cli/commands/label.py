@@ -222,7 +222,7 @@ def render_project(info: ProjectInfo) -> RenderableType:
     if info.expected is not None:
         rows.append(["expected accuracy", f"{info.expected:.1%} (mean confidence over the pile)"])
     if (held := info.held_back) is not None:
-        text = f"{held.accuracy:.0%} ({held.low:.0%} to {held.high:.0%}) on the {held.corrections} answers, which are the hard rows"
+        text = f"{held.accuracy:.0%} ({held.low:.0%} to {held.high:.0%}) from {held.corrections} corrections held back"
         rows.append(["held-back accuracy", text])
     rows += [["changed answer", f"row {one.row + 1}: {one.label} (was {one.former})"] for one in info.latest_changes]
     rows += [["learner", f"{name}  weight {weight:.2f}"] for name, weight in info.heads.items()]

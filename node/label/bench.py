@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from node.label.book import Batch
+from node.label.calibration import Estimate
+from node.label.guests import Guests, Wish
 from node.label.panel import Panel, Verdict
 from node.label.teacher import BATCH, COVERAGE, choose, cover
 from node.label.vectors import unpack
 from node.label.views import Matrix
+from protocol.errors import Conflict
 from protocol.labelling import HeldBack, QuestionRow, RowLabel
 
 SURE = 0.5
 """Below this confidence a row is left unlabelled."""
-STRANGE = 0.995
-"""A row farther from the pile than this share of the pile's own rows is "none of these"."""
 SETTLED = 0.002
 """When the last answers moved fewer rows than this share, more would change little."""
 FEWEST = 3
@@ -42,6 +44,8 @@ class Bench:
         self._best: np.ndarray | None = None
         self._moved: list[float] = []
         self._limit = 1.0
+        self._estimate: Estimate | None = None
+        self.guests = Guests()
 
     def take(self, batch: Batch, step: int) -> None:
         """Rows of a batch that belong to the sample: every `step`-th, and all examples."""
@@ -59,7 +63,7 @@ class Bench:
         """Look at the pile, then learn what is known."""
         self._panel = Panel(self._texts, np.array(self._vectors, np.float32))
         self._vectors.clear()
-        self._cover = cover(self._panel.views.joint, max(COVERAGE, 2 * len(labels)), self._seed)
+        self._cover = cover(self._panel.views.meaning, max(COVERAGE, len(labels)), self._seed)
         self.learn(labels)
         self.measure(labels)
 
@@ -118,15 +122,33 @@ class Bench:
         verdict = self.panel.judge(texts, vectors) if self._verdict is not None else None
         return self._labels(verdict, labels, len(texts))
 
+    def wish(self, name: str) -> Wish | None:
+        """What the guest of this name (a brain's) should read now; None when it need not be asked."""
+        if self._verdict is None:
+            return None
+        return self.guests.wish(name, self._texts, self._verdict.shares, self.panel.held_back, self.panel.calibration)
+
+    def hear(self, name: str, wish: Wish, votes: Matrix) -> None:
+        """The guest's votes on its wish, shape (texts, labels). Raises `Conflict` when corrections changed under it: wish again."""
+        held = self.panel.held_back
+        if held is None or self._verdict is None or len(held.labels) != len(wish.known):
+            raise Conflict("Corrections came while the guest read: what it should read has changed.")
+        self.guests.hear(name, wish, votes, held, self.panel.calibration)
+        self._judge_pool()
+
     def heads(self) -> dict[str, float]:
-        return {name: round(float(weight), 3) for name, weight in zip(self.panel.names, self.panel.weights, strict=True)}
+        """Weight of each learner; of a guest, beside their sum of 1, what its vote adds on the rows that it reads."""
+        weights = dict(zip(self.panel.names, self.panel.weights, strict=True))
+        guests = {name: guest.weight for name, guest in self.guests.known.items() if guest.measured_at}
+        return {name: round(float(weight), 3) for name, weight in (weights | guests).items()}
 
     def expected(self) -> float | None:
-        """Mean confidence over the pool; None while calibration is not measured, when it would flatter."""
-        return None if self._verdict is None or self.panel.estimate is None else round(float(self._verdict.shares.max(1).mean()), 4)
+        """Mean confidence over the pool; None while calibration is not measured."""
+        return None if self._verdict is None or self._estimate is None else round(float(self._verdict.shares.max(1).mean()), 4)
 
     def held_back(self) -> HeldBack | None:
-        found = self.panel.estimate
+        """What corrections held back say of the accuracy over the whole pool, with its interval."""
+        found = self._estimate
         return None if found is None else HeldBack(found.accuracy, found.low, found.high, found.corrections)
 
     def advice(self, corrections: int, budget: int) -> tuple[bool, str]:
@@ -146,8 +168,10 @@ class Bench:
         return found[:, 0], found[:, 1]
 
     def _judge_pool(self) -> None:
-        self._verdict = self.panel.judge_pile()
-        self._limit = float(np.quantile(self._verdict.strangeness, STRANGE))
+        heads = self.panel.judge_pile()
+        self._verdict = replace(heads, shares=self.guests.change(heads.shares))
+        self._limit = self.panel.stranger(self._verdict.strangeness)
+        self._estimate = self.panel.estimate()
 
     def _current(self) -> Verdict:
         assert self._verdict is not None

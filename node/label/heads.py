@@ -17,6 +17,8 @@ from node.label.views import Matrix, Views
 
 Indices = NDArray[np.int64]
 FLOOR = 1e-5
+AT_ONCE = 4_000_000
+"""Scores spread at once while rows are held back: bounds the memory with many labels."""
 
 
 class Head(ABC):
@@ -39,8 +41,11 @@ class Head(ABC):
         """Votes on rows that are not in the pile."""
 
     @abstractmethod
-    def fresh(self) -> Head:
-        """The same head, knowing no labels: for rows held back."""
+    def held_back(self, rows: Indices, targets: Matrix, folds: Indices) -> Matrix:
+        """Votes on these rows of the pile, each by a head that learnt only the rows of other folds; shape of `targets`.
+
+        `folds`: each row's fold, from 0 on. What the head itself has learnt stays.
+        """
 
 
 class LogisticHead(Head):
@@ -55,29 +60,46 @@ class LogisticHead(Head):
         self._weights: Matrix | None = None
 
     def fit(self, rows: Indices, targets: Matrix) -> None:
-        inputs = with_bias(self._pile[rows])
-        weights, steps = self._weights, self.MORE_STEPS
-        if weights is None or weights.shape[1] != targets.shape[1]:
-            weights, steps = np.zeros((inputs.shape[1], targets.shape[1]), np.float32), self.STEPS
-        step = 1 / (0.5 * float((inputs**2).sum(1).mean()) + self.L2)
+        span, inputs = self._span(rows)
+        weights, steps = np.zeros((1, inputs.shape[1], targets.shape[1]), np.float32), self.STEPS
+        if self._weights is not None and self._weights.shape[1] == targets.shape[1]:
+            weights, steps = np.vstack([span.T @ self._weights[:-1], self._weights[-1:]])[None], self.MORE_STEPS
+        found = self._descend(inputs, targets, np.full((1, len(rows), 1), 1 / len(rows), np.float32), weights, steps)[0]
+        self._weights = np.vstack([span @ found[:-1], found[-1:]])
+
+    def held_back(self, rows: Indices, targets: Matrix, folds: Indices) -> Matrix:
+        inputs = self._span(rows)[1]
+        learns = (folds[None, :] != np.arange(folds.max() + 1)[:, None]).astype(np.float32)[:, :, None]
+        weights = np.zeros((len(learns), inputs.shape[1], targets.shape[1]), np.float32)
+        found = self._descend(inputs, targets, learns / np.maximum(learns.sum(1, keepdims=True), 1), weights, self.STEPS)
+        return softmax((inputs @ found)[folds, np.arange(len(rows))])
+
+    def _span(self, rows: Indices) -> tuple[Matrix, Matrix]:
+        """An orthonormal base of the rows, and the rows in it, with a bias. The best weights lie in that span, and it has fewer
+        dimensions than the view."""
+        base, spanned = np.linalg.qr(self._pile[rows].T)
+        return base, with_bias(np.ascontiguousarray(spanned.T))
+
+    def _descend(self, inputs: Matrix, targets: Matrix, counts: Matrix, weights: Matrix, steps: int) -> Matrix:
+        """Several problems on the same inputs at once: how much each row counts, shape (problems, rows, 1), and the weights so far, shape
+        (problems, dimensions, labels)."""
+        step = np.float32(1 / (0.5 * float((inputs**2).sum(1).mean()) + self.L2))
+        shrink = np.full((inputs.shape[1], 1), self.L2, np.float32)
+        shrink[-1] = 0
         ahead, momentum = weights, 1.0
         for _ in range(steps):
-            slope = inputs.T @ (softmax(inputs @ ahead) - targets) / len(rows)
-            slope[:-1] += self.L2 * ahead[:-1]
-            moved = ahead - step * slope
+            slope: Matrix = inputs.T @ (counts * (softmax(inputs @ ahead) - targets)) + shrink * ahead
+            moved = np.asarray(ahead - step * slope, np.float32)
             faster = (1 + (1 + 4 * momentum**2) ** 0.5) / 2
-            ahead = np.asarray(moved + ((momentum - 1) / faster) * (moved - weights), np.float32)
-            weights, momentum = np.asarray(moved, np.float32), faster
-        self._weights = weights
+            ahead = np.asarray(moved + np.float32((momentum - 1) / faster) * (moved - weights), np.float32)
+            weights, momentum = moved, faster
+        return weights
 
     def pile(self) -> Matrix:
         return self._vote(self._pile)
 
     def new(self, views: Views) -> Matrix:
         return self._vote(self.look(views))
-
-    def fresh(self) -> Head:
-        return LogisticHead(self.name, self.look, self._pile)
 
     def _vote(self, inputs: Matrix) -> Matrix:
         assert self._weights is not None
@@ -101,8 +123,21 @@ class GraphHead(Head):
         seeds[rows] = targets
         known = self._scores if self._scores is not None and self._scores.shape == seeds.shape else None
         self._scores = self._graph.spread(seeds, known, self.ROUNDS if known is None else self.MORE_ROUNDS)
-        level = self._graph.level(self._scores) + 1e-6 / targets.shape[1]
-        self._shares = level / level.sum(1, keepdims=True)
+        self._shares = _shares(self._graph.level(self._scores))
+
+    def held_back(self, rows: Indices, targets: Matrix, folds: Indices) -> Matrix:
+        votes = np.zeros_like(targets)
+        count = int(folds.max()) + 1
+        at_once = min(count, max(1, AT_ONCE // (self._size * targets.shape[1])))
+        for start in range(0, count, at_once):
+            some = np.arange(start, start + at_once)
+            seeds = np.zeros((self._size, at_once, targets.shape[1]), np.float32)
+            for at, fold in enumerate(some):
+                seeds[rows[folds != fold], at] = targets[folds != fold]
+            spread = self._graph.level(self._graph.spread(seeds.reshape(self._size, -1), None, self.ROUNDS))
+            out = np.isin(folds, some)
+            votes[out] = _shares(spread.reshape(seeds.shape)[rows[out], folds[out] - start])
+        return votes
 
     def pile(self) -> Matrix:
         assert self._shares is not None
@@ -111,8 +146,10 @@ class GraphHead(Head):
     def new(self, views: Views) -> Matrix:
         return self._graph.lend(self.pile(), self.look(views))
 
-    def fresh(self) -> Head:
-        return GraphHead(self.name, self.look, self._graph, self._size)
+
+def _shares(level: Matrix) -> Matrix:
+    level = level + np.float32(1e-6 / level.shape[1])
+    return np.asarray(level / level.sum(1, keepdims=True), np.float32)
 
 
 def with_bias(rows: Matrix) -> Matrix:
@@ -120,8 +157,9 @@ def with_bias(rows: Matrix) -> Matrix:
 
 
 def softmax(scores: Matrix) -> Matrix:
-    powers = np.exp(scores - scores.max(1, keepdims=True))
-    return np.asarray(powers / powers.sum(1, keepdims=True), np.float32)
+    """Over the last axis."""
+    powers = np.exp(scores - scores.max(-1, keepdims=True))
+    return np.asarray(powers / powers.sum(-1, keepdims=True), np.float32)
 
 
 def logs(votes: Matrix) -> Matrix:

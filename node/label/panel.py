@@ -1,32 +1,36 @@
 """The heads of a project, pooled: votes, weights, calibration, "none of these", and how good it is likely to be.
 
-Weights and temperature are fitted on corrections held back (5 folds). Corrections are not a fair sample: rows were chosen because
-they teach. So each held-back correction counts for the rows of the pile that lie nearest to it.
+Weights, temperature, the estimate and the cut-off of "none of these" are measured on corrections held back (up to `FOLDS` folds).
+Corrections are not a fair sample: rows were chosen because they teach. So for the weights each held-back correction counts for the
+rows of the pile that lie nearest to it, and the estimate goes through the temperature (see `calibration.py`).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from node.label.calibration import Calibration, Estimate, calibrate, usual
 from node.label.graph import Graph
 from node.label.heads import GraphHead, Head, Indices, LogisticHead, logs, softmax
 from node.label.views import Matrix, Viewer, Views
 
-FOLDS = 8
+FOLDS = 16
 FIRST_HELD_BACK = 16
-"""Corrections before weights and temperature are measured; until then all heads weigh the same."""
+"""Corrections before anything is measured; until then the prior weights and the usual temperature hold."""
 MEASURE_EVERY = 8
-USUAL_TEMPERATURE, BELIEF = 0.5, 64
-"""A pool of regularised heads is too modest: this temperature counts as much as so many corrections."""
-TEMPERATURES = tuple(float(value) for value in np.geomspace(0.35, 1.0, 12))
-"""Never above 1: heads without an eighth of few corrections know much less than the heads they stand for."""
+GRAPH_SHARE = (0.35, 0.5, 0.7)
+"""Prior weight of the two graph heads together with `r` answers per label: first + second / r, at most the third. The fewer the
+answers, the more of what is known is the shape of the pile."""
 TRUST = 1.0
 """How sharply a head that errs on what was held back loses weight."""
-Z95 = 1.96
+STRANGER = 0.98
+"""A row stranger than this share of the held-back corrections, which surely belong here, may be "none of these"."""
+STRANGE_AWAY, STRANGE_LEAST = 3.0, 0.35
+"""And it lies so many robust standard deviations above the pile's median, for the first corrections are central rows; and is no less
+strange than this, for in a pile of near copies everything else looks strange."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +46,13 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
-    """Accuracy by corrections held back, with its 95% interval (Wilson, at the effective number of corrections)."""
+class HeldBack:
+    """Votes on corrections by heads that had not seen them."""
 
-    accuracy: float
-    low: float
-    high: float
-    corrections: int
+    rows: Indices
+    labels: Indices
+    scores: Matrix
+    """Pooled log-probabilities before temperature, shape (corrections, labels)."""
 
 
 class Panel:
@@ -59,55 +63,81 @@ class Panel:
         self.views = self.viewer.see(texts, embeddings)
         meaning, joint = Graph(self.views.meaning), Graph(self.views.joint)
         self.graph = joint
-        self._heads: list[Head] = [
+        self.heads: tuple[Head, ...] = (
             GraphHead("spread joint", _joint, joint, len(texts)),
             GraphHead("spread meaning", _meaning, meaning, len(texts)),
             LogisticHead("logistic joint", _joint, self.views.joint),
             LogisticHead("logistic meaning", _meaning, self.views.meaning),
-        ]
-        self.names = tuple(head.name for head in self._heads)
-        self.weights = np.full(len(self._heads), 1 / len(self._heads), np.float32)
-        self.temperature = USUAL_TEMPERATURE
-        self.estimate: Estimate | None = None
+        )
+        self.names = tuple(head.name for head in self.heads)
+        self._trust = np.ones(len(self.heads), np.float32)
+        self.weights = np.full(len(self.heads), 1 / len(self.heads), np.float32)
+        self.calibration: Calibration = usual(1, 1)
+        self.held_back: HeldBack | None = None
         self._company_here = self._company(self.views)
         self._usual = max(1e-6, float(np.median(self._company_here)))
         self._measured_at = 0
-        self._labels = 0
+        self._stranger = 0.0
 
     def learn(self, rows: Indices, labels: Indices, count: int) -> None:
         """All corrections so far: rows of the pile, their labels, and how many labels there are."""
         targets = np.eye(count, dtype=np.float32)[labels]
-        for head in self._heads:
+        for head in self.heads:
             head.fit(rows, targets)
-        self._labels = count
+        self.weights = self._weights(len(rows), len(np.unique(labels)))
+        if self.held_back is None:
+            self.calibration = usual(len(rows), len(np.unique(labels)))
 
     def due(self, corrections: int) -> bool:
         """Whether `measure` would do something."""
         return corrections >= FIRST_HELD_BACK and corrections - self._measured_at >= MEASURE_EVERY
 
     def measure(self, rows: Indices, labels: Indices, count: int) -> bool:
-        """Weights, temperature and estimate anew, when enough corrections came since the last time; about a second of work."""
+        """Weights, temperature and cut-off anew, when enough corrections came since the last time; about a second of work."""
         due = self.due(len(rows))
         if due:
             self._measured_at = len(rows)
             self._hold_back(rows, labels, np.eye(count, dtype=np.float32)[labels])
         return due
 
+    def estimate(self) -> Estimate | None:
+        """Accuracy over the pile as it is labelled now; None before anything was measured."""
+        if self.held_back is None:
+            return None
+        return self.calibration.estimate(self._scores([head.pile() for head in self.heads]))
+
     def judge_pile(self) -> Verdict:
         """Every row of the pile."""
-        votes = tuple(head.pile() for head in self._heads)
+        votes = tuple(head.pile() for head in self.heads)
         return Verdict(self._pool(votes), votes, self._strangeness(self._company_here, votes))
 
     def judge(self, texts: Sequence[str], embeddings: Matrix) -> Verdict:
         """New rows."""
         views = self.viewer.see(texts, embeddings)
-        votes = tuple(head.new(views) for head in self._heads)
+        votes = tuple(head.new(views) for head in self.heads)
         return Verdict(self._pool(votes), votes, self._strangeness(self._company(views), votes))
 
-    def _pool(self, votes: Sequence[Matrix]) -> Matrix:
-        """Logarithmic opinion pool (Genest and Zidek 1986), then temperature (Guo et al. 2017)."""
+    def stranger(self, pile: Matrix) -> float:
+        """Strangeness above which a row is none of these; `pile` is that of the pile's rows. Median and median deviation (Hampel 1974)
+        hold while less than half of the pile is strange."""
+        median = float(np.median(pile))
+        away = median + STRANGE_AWAY * 1.4826 * float(np.median(np.abs(pile - median)))
+        return max(STRANGE_LEAST, self._stranger, away)
+
+    def _weights(self, corrections: int, labels: int) -> Matrix:
+        first, second, most = GRAPH_SHARE
+        share = min(most, first + second * labels / corrections)
+        prior = np.array([share if isinstance(head, GraphHead) else 1 - share for head in self.heads], np.float32)
+        weights = prior * self._trust
+        return np.asarray(weights / weights.sum(), np.float32)
+
+    def _scores(self, votes: Sequence[Matrix]) -> Matrix:
+        """Logarithmic opinion pool (Genest and Zidek 1986)."""
         pooled = sum((weight * logs(vote) for weight, vote in zip(self.weights, votes, strict=True)), np.float32(0.0))
-        return softmax(np.asarray(pooled, np.float32) / self.temperature)
+        return np.asarray(pooled, np.float32)
+
+    def _pool(self, votes: Sequence[Matrix]) -> Matrix:
+        return softmax(self._scores(votes) / np.float32(self.calibration.temperature))
 
     def _company(self, views: Views) -> Matrix:
         """Mean likeness to the nearest rows of the pile, the very nearest left out: for a row of the pile that is itself."""
@@ -121,30 +151,17 @@ class Panel:
         return np.asarray(1 - (1 - far) * (1 - 0.5 * doubt), np.float32)
 
     def _hold_back(self, rows: Indices, labels: Indices, targets: Matrix) -> None:
-        """Votes on corrections by heads that have not seen them, then weights, temperature and the estimate."""
-        held = [np.zeros_like(targets) for _ in self._heads]
-        for fold in range(FOLDS):
-            out = np.arange(len(rows)) % FOLDS == fold
-            for votes, head in zip(held, self._heads, strict=True):
-                learner = head.fresh()
-                learner.fit(rows[~out], targets[~out])
-                votes[out] = learner.pile()[rows[out]]
+        """Votes on corrections by heads that have not seen them, then weights, temperature and cut-off."""
+        folds = np.arange(len(rows)) % FOLDS
+        held = [head.held_back(rows, targets, folds) for head in self.heads]
         stands_for = self._stands_for(rows)
         losses = np.array([-(stands_for * logs(votes)[np.arange(len(rows)), labels]).sum() for votes in held])
-        trust = np.exp(-TRUST * (losses - losses.min()) * min(1.0, len(rows) / 100))
-        self.weights = (trust / trust.sum()).astype(np.float32)
-        self.temperature = 1.0
-        self.temperature = self._warmth(held, labels, stands_for)
-        self.estimate = _estimate(self._pool(held).argmax(1) == labels, stands_for)
-
-    def _warmth(self, held: Sequence[Matrix], labels: Indices, stands_for: Matrix) -> float:
-        """The temperature with the least log-loss on what was held back, drawn towards the usual one while there is little."""
-        pooled = logs(self._pool(held))
-        at = np.arange(len(labels))
-        losses = [-(stands_for * logs(softmax(pooled / value))[at, labels]).sum() for value in TEMPERATURES]
-        best = TEMPERATURES[int(np.argmin(losses))]
-        share = len(labels) / (len(labels) + BELIEF)
-        return math.exp(share * math.log(best) + (1 - share) * math.log(USUAL_TEMPERATURE))
+        self._trust = np.exp(-TRUST * (losses - losses.min()) * min(1.0, len(rows) / 100)).astype(np.float32)
+        known = len(np.unique(labels))
+        self.weights = self._weights(len(rows), known)
+        self.held_back = HeldBack(rows, labels, self._scores(held))
+        self.calibration = calibrate(self.held_back.scores, labels, known)
+        self._stranger = float(np.quantile(self._strangeness(self._company_here[rows], held), STRANGER))
 
     def _stands_for(self, rows: Indices) -> Matrix:
         """The share of the pile that is nearest to each correction, shape (corrections,)."""
@@ -159,12 +176,3 @@ def _joint(views: Views) -> Matrix:
 
 def _meaning(views: Views) -> Matrix:
     return views.meaning
-
-
-def _estimate(right: np.ndarray, stands_for: Matrix) -> Estimate:
-    """Wilson's interval with Kish's effective sample size."""
-    share = float((stands_for * right).sum())
-    size = 1 / float((stands_for**2).sum())
-    centre = (share + Z95**2 / (2 * size)) / (1 + Z95**2 / size)
-    half = Z95 / (1 + Z95**2 / size) * math.sqrt(share * (1 - share) / size + Z95**2 / (4 * size**2))
-    return Estimate(share, max(0.0, centre - half), min(1.0, centre + half), len(right))

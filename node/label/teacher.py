@@ -1,8 +1,9 @@
 """Which rows to ask the user about.
 
-First by coverage: one row near the middle of each of `COVERAGE` groups of the pile (k-means, Lloyd 1982; k-means++ start), so that
-no corner of it is unseen. Then by what an answer teaches: a small margin between the two best labels, in a place with company
-(a correction there moves many rows), and unlike the other rows of the same batch. Company matters less with every answer.
+First by coverage: one row near the middle of each of `COVERAGE` groups of the pile's embeddings (k-means, Lloyd 1982; k-means++
+start; without the n-grams, which group by wording), so that no corner of it is unseen. Then by what an answer teaches: a small
+margin between the two best labels, in a place with company (a correction there moves many rows), and unlike the other rows of the
+same batch. Company matters less with every answer.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import numpy as np
 from node.label.heads import Indices
 from node.label.views import Matrix
 
-COVERAGE = 24
+COVERAGE = 16
+"""Groups; more when more labels are named beforehand."""
 BATCH = 8
 COMPANY = 0.5
 COMPANY_UNTIL = 48

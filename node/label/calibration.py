@@ -1,0 +1,105 @@
+"""How sure the pool may be, and how good the labels are: one posterior over the pool's temperature.
+
+Corrections are no fair sample of the pile (they were asked because they are hard), so the share of them that is right when held back
+says little about the pile: 48% was shown where 90% were right. But the *probability* that the pool gave to each of them is fair
+evidence about the pool's temperature (Guo et al. 2017), whatever rows were asked, because rows are chosen by what the pool says and
+not by whether it is right. So:
+
+- the temperature has a prior, a map from answers per label (fitted on development sets, `tests/bench/label_constants.py`);
+- each held-back correction multiplies it by the probability of the user's label, at a temperature raised by what heads without those
+  corrections know less (`HANDICAP`), and counts `EVIDENCE` of a correction, because neighbours err together;
+- the pile's accuracy is the mean over its rows of the largest probability, averaged over the posterior; its interval is the
+  posterior's, widened by what is left unexplained (`MISFIT`).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from node.label.heads import Indices, softmax
+from node.label.views import Matrix
+
+TEMPERATURES = np.geomspace(0.15, 1.5, 31)
+USUAL = (0.35, 0.55)
+"""The usual temperature with `r` answers per label: first + second / r. Few answers tell less than regularised heads believe."""
+SPREAD = 0.25
+"""Standard deviation of log temperature around the usual one."""
+HANDICAP = (1.25, 0.5)
+"""By how much the temperature of held-back votes lies above that of the full pool: first + second / r."""
+EVIDENCE = 0.25
+MISFIT = 0.4
+"""Standard deviation of the logit of the pile's accuracy that temperature does not explain."""
+ROWS = 2_000
+"""Rows of the pile that the accuracy is computed on, evenly spaced."""
+Z95 = 1.96
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Expected accuracy over the pile, with its 95% interval, and the corrections it rests on."""
+
+    accuracy: float
+    low: float
+    high: float
+    corrections: int
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Weight of each of `TEMPERATURES`, shape (31,), sums to 1."""
+
+    posterior: NDArray[np.float64]
+    corrections: int
+    handicap: float = 1.0
+
+    @property
+    def temperature(self) -> float:
+        return math.exp(float(self.posterior @ np.log(TEMPERATURES)))
+
+    @property
+    def held_temperature(self) -> float:
+        """For votes of heads that have not seen the correction they vote on."""
+        return self.temperature * self.handicap
+
+    def estimate(self, scores: Matrix) -> Estimate:
+        """For a pile with these pooled log-probabilities before temperature, shape (rows, labels)."""
+        some = scores[:: max(1, len(scores) // ROWS)]
+        means = np.array([softmax(some / np.float32(value)).max(1).mean() for value in TEMPERATURES], np.float64)
+        logits = np.log(means / np.maximum(1 - means, 1e-6))
+        centre = float(self.posterior @ logits)
+        half = Z95 * math.sqrt(float(self.posterior @ (logits - centre) ** 2) + MISFIT**2)
+        return Estimate(_share(centre), _share(centre - half), _share(centre + half), self.corrections)
+
+
+def usual(corrections: int, labels: int) -> Calibration:
+    """Before anything was held back."""
+    weight = _prior(corrections / labels)
+    return Calibration(weight / weight.sum(), 0)
+
+
+def calibrate(held: Matrix, labels: Indices, count: int) -> Calibration:
+    """From pooled log-probabilities of held-back corrections, shape (corrections, labels), and what the user said.
+
+    `count` labels are known. The only correction of a label says nothing: without it nobody could have known the label.
+    """
+    per_label = len(labels) / count
+    handicap = HANDICAP[0] + HANDICAP[1] / per_label
+    again = np.bincount(labels, minlength=count)[labels] > 1
+    at = np.flatnonzero(again)
+    fit = [float(np.log(np.maximum(softmax(held / np.float32(value * handicap))[at, labels[at]], 1e-4)).sum()) for value in TEMPERATURES]
+    log_weight = np.log(_prior(per_label)) + EVIDENCE * np.array(fit)
+    weight = np.exp(log_weight - log_weight.max())
+    return Calibration(weight / weight.sum(), len(labels), handicap)
+
+
+def _prior(per_label: float) -> NDArray[np.float64]:
+    away = np.log(TEMPERATURES / (USUAL[0] + USUAL[1] / per_label)) / SPREAD
+    return np.asarray(np.exp(-0.5 * away**2), np.float64)
+
+
+def _share(logit: float) -> float:
+    return 1 / (1 + math.exp(-logit))
