@@ -7,7 +7,7 @@ address, whether it is ready) stands in one `Situation`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -21,8 +21,9 @@ from node.agents.host import AgentHost, Surroundings
 from node.agents.nursery import Nursery
 from node.agents.replication import Replicator
 from node.books import SqliteContacts, SqliteKeep, SqliteReceipts, SqliteRecords
-from node.brains.base import Ask, Choice, Example
+from node.brains.base import Example
 from node.brains.registry import Lineup
+from node.cells.brains import CellBrains
 from node.cells.home import GridHome
 from node.cells.host import CellHost
 from node.cells.post import Post
@@ -54,7 +55,7 @@ from node.store import Store
 from node.tasks.registry import shipped_tasks
 from node.tokens import SqliteTokens, TokenView
 from protocol.api import BroadcastRequest
-from protocol.errors import Malformed, NotAvailable
+from protocol.errors import Malformed
 from protocol.identity import Credentials, Member, show_id
 from protocol.messages import PROTOCOL_VERSION, Announcement, Gossip, Hello
 from protocol.topics import TopicModel
@@ -160,22 +161,14 @@ class Parts:
         """Cells of anybody's runs, the runs that start here, and labelling."""
         me, tasks = self._now.credentials.node_id, shipped_tasks()
         self.post = Post(self._runtime, me, self.exchange)
-        self.cells = CellHost(self._runtime, me, self.post, self._minds)
+        self.minds = CellBrains(self.host)
+        self.cells = CellHost(self._runtime, me, self.post, self.minds.choose, pens=self.minds.write)
         self.runs = RunManager(self._runtime, self._on_run_event)
         home = GridHome(self._runtime, me, self.cells, self.post, self.directory.living)
         for job in home.jobs(tasks):
             self.runs.register(job)
         self.runs.register_files(home.file_job)
         self.desk = build_desk(self._runtime, store, me, self.exchange, self.directory.living)
-
-    async def _minds(self, brain: str, asks: Sequence[Ask]) -> list[Choice]:
-        """What a brain here makes of the cells' questions; all that wait share one batch."""
-        ready = [info.name for info in self.host.brain_infos() if info.state == "ready" and info.name.startswith(brain)]
-        worker = self.host.worker(min(ready)) if ready else None
-        if worker is None:
-            raise NotAvailable(f"No brain '{brain}' is ready on this node: `moot status` lists what is, `--brain` of `moot up` adds one.")
-        answers: list[Choice] = await worker.submit("cells", worker.brain.choose, asks)
-        return answers
 
     def api(self, controls: Controls, port: int) -> ApiServer:
         """The HTTP API over these parts; not listening yet."""
@@ -215,6 +208,7 @@ class Parts:
             "messages_refused": ("Messages from peers that broke a rule.", lambda: self.exchange.dropped),
             "cell_messages": ("Messages of cells sent to other nodes.", lambda: self.post.sent),
             "cell_bytes": ("Their bytes.", lambda: self.post.sent_bytes),
+            "cell_tokens": ("Tokens read by the brains that cells use.", lambda: self.minds.tokens_read),
             "dht_contacts": ("Contacts in the routing table.", lambda: self.dht.stats.contacts),
             "dht_records": ("Records held.", lambda: self.dht.stats.records),
         })  # fmt: skip

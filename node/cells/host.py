@@ -12,9 +12,10 @@ import os
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
-from node.brains.base import Ask, Choice
+from node.brains.base import Ask, Choice, Proposal
 from node.cells.cell import Cell, Mouth, Settings
-from node.cells.choosers import Bandit, Chooser, Model, Scripted, Shared, Uniform
+from node.cells.choosers import Chooser
+from node.cells.minds import Faculties, Shared, make_chooser
 from node.cells.post import Post
 from node.runtime import Runtime
 from node.tasks.registry import is_path, make_task, shipped_tasks
@@ -31,11 +32,17 @@ MAX_SECONDS = 86_400
 MAX_EARLY = 2_048
 """Messages kept for runs whose plan has not come yet: a neighbour's host may have been told first."""
 MAX_CORES = 16
-MAX_THINKING = 256
-"""Cells that wait for the brain at once; the brain's own queue holds twice as many prompts and more."""
 
 Minds = Callable[[str, Sequence[Ask]], Awaitable[list[Choice]]]
 """`choose(brain, asks)`; the brain's name may be a beginning. Raises `UserError` when there is none."""
+
+
+Pens = Callable[[str, Sequence[Ask]], Awaitable[list[Proposal]]]
+"""`write(brain, asks)`: the same for whole solutions in words."""
+
+
+async def _no_pens(brain: str, asks: Sequence[Ask]) -> list[Proposal]:
+    raise TaskFailed("This node has no brain that writes: start it with --brain gemma.")
 
 
 async def _no_minds(brain: str, asks: Sequence[Ask]) -> list[Choice]:
@@ -45,28 +52,30 @@ async def _no_minds(brain: str, asks: Sequence[Ask]) -> list[Choice]:
 class _Hosted:
     """The cells of one run that live here."""
 
-    def __init__(self, home: NodeId, plan: CellStart, workshop: Workshop) -> None:
+    def __init__(self, runtime: Runtime, home: NodeId, plan: CellStart, workshop: Workshop) -> None:
         self.home = home
         self.plan = plan
         self.workshop = workshop
         self.settings = Settings(plan)
-        self.shared = Shared()
+        self.shared = Shared(runtime)
         self.cells: dict[int, Cell] = {}
 
 
 class CellHost:
     """`run` it in the daemon's TaskGroup; before that every plan is refused."""
 
-    def __init__(self, runtime: Runtime, me: NodeId, post: Post, minds: Minds = _no_minds, cores: int = 0) -> None:
+    def __init__(
+        self, runtime: Runtime, me: NodeId, post: Post, minds: Minds = _no_minds, cores: int = 0, *, pens: Pens = _no_pens
+    ) -> None:
         """`cores`: child processes of one run; 0 for as many as the machine has."""
         self._runtime = runtime
         self._me = me
         self._post = post
         self._minds = minds
+        self._pens = pens
         self._cores = cores or min(MAX_CORES, os.cpu_count() or 1)
         self._runs: dict[bytes, _Hosted] = {}
         self._early: deque[tuple[NodeId, CellMessage]] = deque(maxlen=MAX_EARLY)
-        self._thinking = asyncio.Semaphore(MAX_THINKING)
         self._tasks: asyncio.TaskGroup | None = None
         post.courier.on(CellStart, self._asked)
         post.on(CellMessage, self._heard)
@@ -95,7 +104,7 @@ class CellHost:
         if hosted is None and not fresh:
             return
         if hosted is None:
-            hosted = self._runs[plan.run_id] = _Hosted(home, plan, self._workshop(plan))
+            hosted = self._runs[plan.run_id] = _Hosted(self._runtime, home, plan, self._workshop(plan))
         hosted.plan = plan
         cells = {number: self._cell(hosted, plan, number) for number in fresh}
         hosted.cells |= cells
@@ -135,7 +144,7 @@ class CellHost:
         if not task.heavy:
             return Inline(task)
         children = Children(plan.task, task.values, self._cores)
-        children.moves = tuple(task.moves())
+        children.moves, children.spoken = tuple(task.moves()), task.spoken
         return children
 
     def _cell(self, hosted: _Hosted, plan: CellStart, number: int) -> Cell:
@@ -143,20 +152,17 @@ class CellHost:
         return Cell(self._runtime, plan, number, hosted.workshop, hosted.settings, self._chooser(hosted), mouth)
 
     def _chooser(self, hosted: _Hosted) -> Chooser:
-        kind, moves = hosted.settings.word("chooser", "scripted"), hosted.workshop.moves
-        if kind == "scripted" or not moves:
-            return Scripted()
-        if kind == "random":
-            return Uniform(moves)
-        if kind == "bandit":
-            return Bandit(moves)
-        brain = hosted.settings.word("brain", "")
+        settings, workshop = hosted.settings, hosted.workshop
+        brain = settings.word("brain", "")
 
         async def choose(asks: Sequence[Ask]) -> list[Choice]:
-            async with self._thinking:
-                return await self._minds(brain, asks)
+            return await self._minds(brain, asks)
 
-        return Model(brain, moves, choose, hosted.shared, shuffled=kind == "shuffled")
+        async def write(asks: Sequence[Ask]) -> list[Proposal]:
+            return await self._pens(brain, asks)
+
+        given = Faculties(brain, workshop.moves, dict(workshop.spoken), choose, write, hosted.shared)
+        return make_chooser(settings.word("chooser", "scripted"), settings.word("proposals", "moves"), given)
 
     async def _live(self, run_id: bytes, number: int, cell: Cell) -> None:
         hosted = self._runs[run_id]
