@@ -45,6 +45,8 @@ SHORTEST_S = 0.02
 MANY = 64
 """Moves that a cell asks for where the clock decides how many are tried."""
 FOREVER_S = 3_600.0
+PARTING = 2
+"""Iterations that a neighbour may still begin when this cell ends: all have the same clock."""
 HISTORY = 2
 """Own moves that a model is told of."""
 STALL = 150
@@ -152,6 +154,7 @@ class Cell:
                     self._plan.run_id, iteration, self._number, score, outcome.solution, read, last, tried, note
                 ))  # fmt: skip
                 self._adapt(outcome)
+            self._part(iteration, outcome.solution)
         except UserError as error:
             self._tell_home(CellReport(self._plan.run_id, max(1, iteration), self._number, 0.0, b"", [], True, 0, f"failed: {error}"[:500]))
 
@@ -262,6 +265,11 @@ class Cell:
     def _tell(self, iteration: int, solution: bytes) -> None:
         for neighbour in self._inbox:
             self._mouth.say(CellMessage(self._plan.run_id, iteration, self._number, neighbour, solution, self._persona))
+
+    def _part(self, iteration: int, solution: bytes) -> None:
+        """Have the next word said already: clocks end cells one by one, and a neighbour that goes on must not wait for this one."""
+        for ahead in range(1, PARTING + 1):
+            self._tell(iteration + ahead, solution)
 
     def _tell_home(self, report: CellReport) -> None:
         self._mouth.report(report)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import os
@@ -16,16 +15,12 @@ import psutil
 
 from cli import daemons
 from cli.client import Client
+from cli.packings import known_radii
 from cli.target import read_api_file
 from node.runtime import SystemRuntime
 from protocol.api import RunInfo, RunRequest
 
-KNOWN = {
-    int(row["n"]): float(row["radius"])
-    for row in csv.DictReader(
-        line for line in (Path(__file__).parent.parent / "data" / "packing_radii.csv").read_text().splitlines() if line[0] != "#"
-    )
-}
+KNOWN = known_radii()
 OVER = ("done", "failed", "stopped")
 Params = dict[str, int | float | str]
 

@@ -29,7 +29,6 @@ TURNS = 3
 SECONDS = 10.0
 ARMS: dict[str, tuple[str, Params]] = {
     "random": ("uniform random", {"chooser": "random"}),
-    "scripted": ("the task's own weights", {"chooser": "scripted"}),
     "bandit": ("UCB1 bandit", {"chooser": "bandit"}),
     "brain": ("Gemma 270M", {"chooser": "brain", "brain": "gemma"}),
     "shuffled": ("Gemma 270M, features of another cell", {"chooser": "shuffled", "brain": "gemma"}),
