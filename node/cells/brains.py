@@ -31,7 +31,8 @@ class CellBrains:
     async def write(self, brain: str, asks: Sequence[Ask]) -> list[Proposal]:
         """Raises `NotAvailable` when no such brain is ready, or it does not write."""
         worker = self._worker(brain)
-        propose = partial(worker.brain.propose, max_tokens=WRITE_TOKENS, temperature=TEMPERATURE)
+        longest = max(int(ask.genome.settings.get("max_tokens", WRITE_TOKENS)) for ask in asks)
+        propose = partial(worker.brain.propose, max_tokens=min(longest, WRITE_TOKENS), temperature=TEMPERATURE)
         texts: list[Proposal] = await worker.submit("cells write", propose, asks)
         return texts
 

@@ -32,6 +32,8 @@ SUCCESSES = 64
 """Successes remembered; the oldest make room."""
 FIRST, FRESH = 4, 4.0
 """A persona is shown successes once there are so many, and others whenever there are so many times more: every draw is read anew."""
+WORDY = 96
+"""Tokens of a solution in words where nobody has shown one yet."""
 BLANK = "n/a"
 TOPIC = "move"
 MAX_CALL = 256
@@ -189,7 +191,8 @@ class Writer(Chooser):
 
     async def pick(self, sight: Sight, count: int, rng: random.Random) -> Picked:
         examples = tuple(Example(TOPIC, sight.question, (), text) for text in sight.shown[-SHOTS:])
-        genome = Genome(self._brain, settings={"temperature": boldness(sight.persona)})
+        longest = 8 + max(map(len, sight.shown), default=WORDY)  # a token is a letter or more
+        genome = Genome(self._brain, settings={"temperature": boldness(sight.persona), "max_tokens": longest})
         ask = Ask(genome, sight.question, system=persona_text(sight.persona), examples=examples)
         texts, seconds = await self._shared.proposals.ask(self._write, [ask] * count)
         shots = "".join(f"{example.question}\nAnswer: {example.answer}\n" for example in examples)
