@@ -21,12 +21,12 @@ from node.cells.traces import Trace, information, traces
 from tests.bench.packing_daemon import KNOWN, Ledger, Params, daemon, load, numbers, solve
 from tests.bench.report import Report
 
-CIRCLES = 28
+CIRCLES = 21
 SAME = 1e-11
 """Gaps that differ by less are equal."""
 COMMON: Params = {"size": 3, "n": CIRCLES, "iterations": 4, "pictures": "no"}
 TURNS = 3
-SECONDS = 10.0
+SECONDS = 8.0
 ARMS: dict[str, tuple[str, Params]] = {
     "random": ("uniform random", {"chooser": "random"}),
     "bandit": ("UCB1 bandit", {"chooser": "bandit"}),

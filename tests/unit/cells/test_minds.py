@@ -106,8 +106,7 @@ async def test_successes_of_the_run_become_examples_shared_by_a_persona() -> Non
     mind.learn(picked, [1.0] * 8)
     await mind.pick(SIGHT, 1, random.Random(1))
     await model(brain, shared).pick(Sight(SIGHT.persona, "circles 4 |"), 1, random.Random(5))
-    first = brain.calls[-2][0].examples
-    second = brain.calls[-1][0].examples
+    first, second = (call[0].examples for call in brain.calls[-2:])
     assert first == second
     assert {shown.answer for shown in first} <= set(SPOKEN.values())
 
