@@ -24,9 +24,9 @@ from tests.bench.report import Report
 CIRCLES = 21
 SAME = 1e-11
 """Gaps that differ by less are equal."""
-COMMON: Params = {"size": 3, "n": CIRCLES, "iterations": 4, "pictures": "no"}
-TURNS = 3
-SECONDS = 8.0
+COMMON: Params = {"size": 3, "n": CIRCLES, "iterations": 3, "pictures": "no"}
+TURNS = 2
+SECONDS = 6.0
 ARMS: dict[str, tuple[str, Params]] = {
     "random": ("uniform random", {"chooser": "random"}),
     "bandit": ("UCB1 bandit", {"chooser": "bandit"}),
