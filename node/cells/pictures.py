@@ -140,6 +140,7 @@ def _heat_map(size: int, number: int, cells: list[Any], scale: tuple[float, floa
 
 def _curve(curve: list[tuple[int, float, float, float]]) -> Figure:
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(6.0, 3.6), layout="constrained")
     axes = figure.subplots()
@@ -148,6 +149,7 @@ def _curve(curve: list[tuple[int, float, float, float]]) -> Figure:
     axes.plot(numbers, mean, color=INK, label="mean", marker="." if len(curve) < 60 else "")
     axes.plot(numbers, best, color=ACCENT, label="best")
     axes.ticklabel_format(useOffset=False, axis="y")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="iteration", ylabel="score", title="scores of all cells")
     axes.legend(frameon=False, loc="lower right")
     return figure
