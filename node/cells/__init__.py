@@ -2,14 +2,18 @@
 
     grid.py      topologies and placement; pure
     cell.py      Cell: says, hears, proposes, scores, again and again
-    choosers.py  who picks a cell's moves: the task's script, chance, a bandit, a model; personas
+    choosers.py  who picks a cell's moves: the task's script, chance, a bandit
+    minds.py     or a model: moves by constrained log-probabilities, or whole solutions in words; all cells of a node ask together
+    personas.py  who a cell is: traits from a grammar, spread by success
+    traces.py    what a model's cell was told and chose; the mutual information of messages and moves
+    brains.py    the node's brains, as cells use them
     post.py      Post: messages between nodes and within one, paced
     host.py      CellHost: the cells that live here, of anybody's runs
     home.py      GridJob: the node that started a run places its cells, gathers reports, moves the cells of a host that died
     progress.py  what the cells of one run have reported
-    pictures.py  heat maps, packings, curves; drawn in a process of its own
+    pictures.py  heat maps, packings, curves, moves by message; drawn in a process of its own
 
 Cell messages go from host to host; the home hears reports only. State: `CellHost` owns the cells here, `GridHome` the progress of runs
 started here. First form: cells move when their host dies but not when a better one comes; placement does not weigh capacity; the real
-overlay is not among the topologies; personas spread by chance, not by success; a home that dies takes its run along.
+overlay is not among the topologies; a home that dies takes its run along.
 """

@@ -5,8 +5,12 @@
 
 A cell waits for a neighbour until it has spoken or has been silent for `patience` seconds. While it waits it repeats its own message,
 which tells its neighbours that it lives and mends a message that was lost; so one dead node costs its neighbours one silence, once, and
-the delay does not spread. Whoever was silent is not waited for again until it speaks. With `update` "asynchronous" nobody is waited for:
-a cell goes on with the newest messages it has, at most `staleness` iterations old.
+the delay does not spread. A cell that ends leaves a last word: nobody waits for it any more. Whoever was silent is not
+waited for again until it speaks. With `update` "asynchronous" nobody is waited for: a cell goes on with the newest messages it has, at
+most `staleness` iterations old.
+
+Within an iteration a cell may go several rounds: it looks at what its last moves made, chooses and tries again. After each iteration it
+takes a trait of the neighbour that does best, as evaluated here, where one does better.
 
 A run with `seconds` goes on until they are over and at least its iterations are done; each iteration takes its share of what is left.
 """
@@ -45,8 +49,8 @@ SHORTEST_S = 0.02
 MANY = 64
 """Moves that a cell asks for where the clock decides how many are tried."""
 FOREVER_S = 3_600.0
-PARTING = 2
-"""Iterations that a neighbour may still begin when this cell ends: all have the same clock."""
+LAST_WORD = 1_000_000
+"""The iteration of what a cell says when it ends: it stands for all that would have followed."""
 HISTORY = 2
 """Own moves that a model is told of."""
 STALL = 150
@@ -154,7 +158,7 @@ class Cell:
                     self._plan.run_id, iteration, self._number, score, outcome.solution, read, last, tried, note
                 ))  # fmt: skip
                 self._adapt(outcome)
-            self._part(iteration, outcome.solution)
+            self._tell(LAST_WORD, outcome.solution)
         except UserError as error:
             self._tell_home(CellReport(self._plan.run_id, max(1, iteration), self._number, 0.0, b"", [], True, 0, f"failed: {error}"[:500]))
 
@@ -255,7 +259,11 @@ class Cell:
                 if clock() >= repeat:
                     repeat += pause
                     self._tell(iteration, solution)
-        return {neighbour: box[iteration] for neighbour, box in self._inbox.items() if iteration in box}
+        return {
+            neighbour: box.get(iteration, box.get(LAST_WORD, b""))
+            for neighbour, box in self._inbox.items()
+            if iteration in box or LAST_WORD in box
+        }
 
     def _latest(self, iteration: int) -> float:
         """When the last neighbour that has not spoken yet will have been silent for too long; 0 when all have spoken."""
@@ -265,11 +273,6 @@ class Cell:
     def _tell(self, iteration: int, solution: bytes) -> None:
         for neighbour in self._inbox:
             self._mouth.say(CellMessage(self._plan.run_id, iteration, self._number, neighbour, solution, self._persona))
-
-    def _part(self, iteration: int, solution: bytes) -> None:
-        """Have the next word said already: clocks end cells one by one, and a neighbour that goes on must not wait for this one."""
-        for ahead in range(1, PARTING + 1):
-            self._tell(iteration + ahead, solution)
 
     def _tell_home(self, report: CellReport) -> None:
         self._mouth.report(report)
