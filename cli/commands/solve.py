@@ -57,6 +57,8 @@ def solve(
         "seed": seed,
     }
     params: Values = {name: value for name, value in given.items() if value is not None} | _assignments(param or [])
+    if params.get("proposals") == "coordinates" and params.get("chooser") not in ("brain", "shuffled"):
+        raise InvalidRequest("Coordinates are written by a model: add --brain gemma.", param="proposals")
     request = RunRequest(str(Path(task).resolve()) if task.endswith(".py") else task, params)
     if out is not None:
         _prepare(out)
