@@ -7,7 +7,7 @@ address, whether it is ready) stands in one `Situation`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -26,8 +26,9 @@ from node.agents.rebirth import Rebirth
 from node.agents.replication import Replicator
 from node.blobs import Blobs
 from node.books import SqliteContacts, SqliteKeep, SqliteReceipts, SqliteRecords
-from node.brains.base import Ask, Choice, Example
+from node.brains.base import Example
 from node.brains.registry import Lineup
+from node.cells.brains import CellBrains
 from node.cells.home import GridHome
 from node.cells.host import CellHost
 from node.cells.post import Post
@@ -61,7 +62,7 @@ from node.store import Store
 from node.tasks.registry import shipped_tasks
 from node.tokens import SqliteTokens, TokenView
 from protocol.api import BroadcastRequest
-from protocol.errors import Malformed, NotAvailable
+from protocol.errors import Malformed
 from protocol.identity import Credentials, Member, show_id
 from protocol.messages import PROTOCOL_VERSION, Announcement, Gossip, Hello
 from protocol.topics import TopicModel
@@ -174,8 +175,10 @@ class Parts:
         me, tasks = self._now.credentials.node_id, shipped_tasks()
         self.post = Post(self._runtime, me, self.exchange)
         self.claims = Claims()
+        self.minds = CellBrains(self.host)
         self.cells = CellHost(
-            self._runtime, me, self.post, self._minds, claims=self.claims, overlay=lambda: self.neighbours.view
+            self._runtime, me, self.post, self.minds.choose, pens=self.minds.write, claims=self.claims,
+            overlay=lambda: self.neighbours.view,
         )  # fmt: skip
         self.runs = RunManager(self._runtime, self._on_run_event)
         home = GridHome(self._runtime, me, self.cells, self.post, self.directory.hosts, self.claims)
@@ -188,15 +191,6 @@ class Parts:
         self.desk = build_desk(
             self._runtime, store, lambda: self._now.credentials, self.exchange, self.directory.living, self.blobs, self.broadcast
         )
-
-    async def _minds(self, brain: str, asks: Sequence[Ask]) -> list[Choice]:
-        """What a brain here makes of the cells' questions; all that wait share one batch."""
-        ready = [info.name for info in self.host.brain_infos() if info.state == "ready" and info.name.startswith(brain)]
-        worker = self.host.worker(min(ready)) if ready else None
-        if worker is None:
-            raise NotAvailable(f"No brain '{brain}' is ready on this node: `moot status` lists what is, `--brain` of `moot up` adds one.")
-        answers: list[Choice] = await worker.submit("cells", worker.brain.choose, asks)
-        return answers
 
     def api(self, controls: Controls, port: int) -> ApiServer:
         """The HTTP API over these parts; not listening yet."""
@@ -239,6 +233,7 @@ class Parts:
             "cell_bytes": ("Their bytes.", lambda: self.post.sent_bytes),
             "cell_frames": ("The frames that carried them.", lambda: self.post.frames),
             "runs_held": ("Runs of other nodes whose checkpoints are watched here.", lambda: len(self.succession)),
+            "cell_tokens": ("Tokens read by the brains that cells use.", lambda: self.minds.tokens_read),
             "dht_contacts": ("Contacts in the routing table.", lambda: self.dht.stats.contacts),
             "dht_records": ("Records held.", lambda: self.dht.stats.records),
             "blobs": ("Content-addressed blobs held.", lambda: len(self.blobs)),

@@ -9,9 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 
 from cli.client import Client, in_path
+from cli.packings import gap_text
 from cli.render import render_run
 from cli.target import EXIT_ERROR, DaemonUnreachable, Target, console, with_target
 from protocol.api import ArtifactInfo, RunInfo, RunRequest
@@ -19,6 +21,7 @@ from protocol.errors import InvalidRequest, UserError
 
 app = typer.Typer(add_completion=False)
 OVER = ("done", "failed", "stopped")
+MESSAGES = "messages.json"
 Values = dict[str, int | float | str]
 
 
@@ -54,6 +57,8 @@ def solve(
         "seed": seed,
     }
     params: Values = {name: value for name, value in given.items() if value is not None} | _assignments(param or [])
+    if params.get("proposals") == "coordinates" and params.get("chooser") not in ("brain", "shuffled"):
+        raise InvalidRequest("Coordinates are written by a model: add --brain gemma.", param="proposals")
     request = RunRequest(str(Path(task).resolve()) if task.endswith(".py") else task, params)
     if out is not None:
         _prepare(out)
@@ -62,7 +67,11 @@ def solve(
         run = _follow(client, request, visualize)
         if out is not None:
             _write(client, run, out)
+        heard = _told(client, run)
     target.show(run, render_run)
+    for line in (heard, "" if run.best is None else gap_text(run.task, run.params, run.best)):
+        if line:
+            target.say(line)
     return EXIT_ERROR if run.state == "failed" else None
 
 
@@ -139,6 +148,31 @@ def _follow(client: Client, request: RunRequest, visualize: bool) -> RunInfo:
                 client.post(path + "/stop", RunInfo)
                 raise
     return run
+
+
+class _Messages(msgspec.Struct):
+    """What `messages.json` of a run says (`node.cells.traces`)."""
+
+    moves: int = 0
+    bits: float = 0.0
+    null: float = 0.0
+    chance: float = 1.0
+    written: int = 0
+    sound: int = 0
+
+
+def _told(client: Client, run: RunInfo) -> str:
+    """What a run whose cells asked a model says about it; empty for any other."""
+    path = f"/v1/runs/{in_path(run.run_id)}/artifacts"
+    if not any(made.name == MESSAGES for made in client.get(path, list[ArtifactInfo])):
+        return ""
+    found = msgspec.json.decode(client.download(f"{path}/{MESSAGES}"), type=_Messages)
+    if found.written:
+        return f"solutions written by the model: {found.written}, valid as they stood: {found.sound}"
+    return (
+        f"messages and moves share {found.bits:.3f} bits over {found.moves} moves; dealt at random they would share {found.null:.3f} "
+        f"(chance {found.chance:.2g})"
+    )
 
 
 def _prepare(out: Path) -> None:

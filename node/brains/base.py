@@ -77,6 +77,8 @@ class Choice:
 
     logprobs: tuple[float, ...]
     prior: tuple[float, ...]
+    prompt_tokens: int = 0
+    """Tokens of the prompt, what it shares with others included; 0 where the brain does not count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +134,11 @@ class Brain(ABC):
     fingerprint: str
     """Hex digest of weights and code version that decide the answers."""
     capabilities: Capabilities
+
+    @property
+    def tokens_read(self) -> int:
+        """Tokens that the model has computed since it was loaded, padding left out; 0 where the brain does not count."""
+        return 0
 
     @abstractmethod
     def load(self, progress: Progress) -> None:

@@ -5,8 +5,12 @@
 
 A cell waits for a neighbour until it has spoken or has been silent for `patience` seconds. While it waits it repeats its own message,
 which tells its neighbours that it lives and mends a message that was lost; so one dead node costs its neighbours one silence, once, and
-the delay does not spread. Whoever was silent is not waited for again until it speaks. With `update` "asynchronous" nobody is waited for:
-a cell goes on with the newest messages it has, at most `staleness` iterations old.
+the delay does not spread. A cell that ends leaves a last word: nobody waits for it any more. Whoever was silent is not
+waited for again until it speaks. With `update` "asynchronous" nobody is waited for: a cell goes on with the newest messages it has, at
+most `staleness` iterations old.
+
+Within an iteration a cell may go several rounds: it looks at what its last moves made, chooses and tries again. After each iteration it
+takes a trait of the neighbour that does best, as evaluated here, where one does better.
 
 A run with `seconds` goes on until they are over and at least its iterations are done; each iteration takes its share of what is left.
 """
@@ -14,18 +18,24 @@ A run with `seconds` goes on until they are over and at least its iterations are
 from __future__ import annotations
 
 import asyncio
+import math
 import random
+from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from node.cells.choosers import Chooser, Picked, adapted, born
+from node.cells.choosers import Chooser, Picked, Sight
 from node.cells.grid import OVERLAY, neighbours
+from node.cells.personas import adapted, born
+from node.cells.traces import Trace, with_trace
 from node.runtime import Runtime
+from node.tasks.base import WRITTEN
 from node.tasks.workshop import Outcome, Workshop
 from protocol.errors import UserError
 from protocol.messages import CellMessage, CellReport, CellStart
 
-REPEAT_S = 0.5
+REPEAT_S = (0.5, 8.0)
+"""A message is repeated after a quarter of the patience, within these bounds: a thousand cells that wait for a model would drown it."""
 SILENCE_S = 2.0
 START_S = 6.0
 """At the start a neighbour may be silent this long: its host may not have heard of the run yet."""
@@ -36,6 +46,13 @@ AHEAD = 4
 FAILURES = 3
 """A cell gives up after as many failed iterations in a row, and at once when its first one fails."""
 SHORTEST_S = 0.02
+MANY = 64
+"""Moves that a cell asks for where the clock decides how many are tried."""
+FOREVER_S = 3_600.0
+LAST_WORD = 1_000_000
+"""The iteration of what a cell says when it ends: it stands for all that would have followed."""
+HISTORY = 2
+"""Own moves that a model is told of."""
 STALL = 150
 """A cell whose last so many proposals all gained nothing starts anew; what it had is with its neighbours and the home."""
 
@@ -106,6 +123,7 @@ class Cell:
         self._started = runtime.monotonic() - plan.elapsed
         self._idle = 0
         """Proposals since the last gain."""
+        self._tried: deque[tuple[str, bool]] = deque(maxlen=HISTORY)
 
     def hear(self, message: CellMessage) -> None:
         """A neighbour's message; anything else is ignored."""
@@ -130,13 +148,13 @@ class Cell:
                 await self._settings.running.wait()
                 iteration += 1
                 try:
-                    outcome, picked = await self._improve(iteration, outcome, heard)
+                    outcome, note = await self._improve(iteration, outcome, heard)
                     failures = 0
                 except UserError:
                     failures += 1
                     if failures >= FAILURES or iteration == 1:
                         raise
-                    picked = Picked()
+                    note = ""
                 read = sorted(heard)
                 self._look_around(self._silence())
                 heard = await self._exchange(iteration, outcome.solution)
@@ -144,9 +162,10 @@ class Cell:
                 last = self._over(iteration)
                 tried = len(outcome.gains)
                 self._tell_home(CellReport(
-                    self._plan.run_id, iteration, self._number, score, outcome.solution, read, last, tried, picked.note
+                    self._plan.run_id, iteration, self._number, score, outcome.solution, read, last, tried, note
                 ))  # fmt: skip
-                self._adapt(score, outcome)
+                self._adapt(outcome)
+            self._tell(LAST_WORD, outcome.solution)
         except UserError as error:
             self._tell_home(CellReport(self._plan.run_id, max(1, iteration), self._number, 0.0, b"", [], True, 0, f"failed: {error}"[:500]))
 
@@ -156,22 +175,41 @@ class Cell:
             return Outcome(known, await self._workshop.check(known))
         return await self._workshop.start(self._random.getrandbits(32))
 
-    async def _improve(self, iteration: int, own: Outcome, heard: Mapping[int, bytes]) -> tuple[Outcome, Picked]:
-        """One iteration's proposals."""
+    async def _improve(self, iteration: int, own: Outcome, heard: Mapping[int, bytes]) -> tuple[Outcome, str]:
+        """One iteration's proposals, in as many rounds as the run has: in each the cell looks at what it has and chooses anew."""
         if self._idle >= STALL and self._workshop.restarts:
             self._idle = 0
-            return await self._workshop.start(self._random.getrandbits(32)), Picked()
-        features = await self._workshop.look(own.solution, heard) if self._chooser.needs_features else ""
-        seconds = self._slice(iteration)
-        turns = int(self._settings.number("turns", 1))
-        picked = await self._chooser.pick(features, self._persona, 64 if seconds else turns, self._random)
+            return await self._workshop.start(self._random.getrandbits(32)), ""
+        rounds = max(1, int(self._settings.number("rounds", 1)))
+        seconds = self._slice(iteration) / rounds
+        turns = math.ceil(self._settings.number("turns", 1) / rounds)
+        prompt, trace, outcome = "", Trace(), own
+        gains: tuple[float, ...] = ()
+        for _ in range(rounds):
+            outcome, picked = await self._turn(outcome, heard, turns, seconds)
+            prompt = picked.prompt or prompt
+            trace = _joined(trace, picked, outcome)
+            gains += outcome.gains
+        self._idle = 0 if any(gains) else self._idle + len(gains)
+        return replace(outcome, gains=gains), with_trace(prompt, trace) if prompt else ""
+
+    async def _turn(self, own: Outcome, heard: Mapping[int, bytes], turns: int, seconds: float) -> tuple[Outcome, Picked]:
+        """Look, choose, try. With `seconds` they count, else `turns`."""
+        picked = await self._chooser.pick(await self._sight(own, heard), MANY if seconds else turns, self._random)
         if not picked.moves and not seconds and turns > 1:
-            seconds = 3_600.0  # the script chooses; `turns` bounds it
+            seconds = FOREVER_S  # the script chooses; `turns` bounds it
         moves = picked.moves or ([""] * turns if not self._timed() else [])
-        outcome = await self._workshop.step(own.solution, heard, moves, self._random.getrandbits(32), seconds or 3_600.0)
+        outcome = await self._workshop.step(own.solution, heard, moves, self._random.getrandbits(32), seconds or FOREVER_S)
         self._chooser.learn(picked, outcome.gains)
-        self._idle = 0 if any(outcome.gains) else self._idle + len(outcome.gains)
+        self._tried.extend((move, gain > 0.0) for move, gain in zip(picked.moves, outcome.gains, strict=False))
         return outcome, picked
+
+    async def _sight(self, own: Outcome, heard: Mapping[int, bytes]) -> Sight:
+        if self._chooser.wants == "invitation":
+            question, shown = await self._workshop.invite(own.solution, heard)
+            return Sight(self._persona, question=question, shown=shown)
+        features = await self._workshop.look(own.solution, heard) if self._chooser.wants else ""
+        return Sight(self._persona, features, tuple(self._tried))
 
     def _timed(self) -> bool:
         return self._settings.number("seconds", 0) > 0
@@ -190,11 +228,12 @@ class Cell:
         passed = self._runtime.monotonic() - self._started
         return iteration >= self._plan.iterations and passed >= self._settings.number("seconds", 0) - 0.2
 
-    def _adapt(self, score: float, own: Outcome) -> None:
-        """Take a trait from a neighbour; rarely, for nobody knows yet which traits help."""
-        if self._personas and self._random.random() < 0.2:
-            winner = self._personas[self._random.choice(sorted(self._personas))]
-            self._persona = adapted(self._persona, winner, self._random)
+    def _adapt(self, own: Outcome) -> None:
+        """Take a trait from the neighbour that does best, where one does better."""
+        known = {cell: worth for cell, worth in own.heard.items() if cell in self._personas}
+        best = max(known, key=lambda cell: (known[cell], cell), default=None)
+        if best is not None and known[best] > own.score:
+            self._persona = adapted(self._persona, self._personas[best], self._random)
 
     def _look_around(self, patience: float) -> None:
         """Whom to hear, under the present topology."""
@@ -216,7 +255,8 @@ class Cell:
             oldest = iteration - int(self._settings.number("staleness", 4))
             return {neighbour: box[max(box)] for neighbour, box in self._inbox.items() if box and max(box) >= oldest}
         until = clock() + max(EXCHANGE_S, 2.0 * self._silence())
-        repeat = clock() + REPEAT_S
+        pause = min(max(REPEAT_S[0], self._silence() / 4.0), REPEAT_S[1])
+        repeat = clock() + pause
         while (end := min(until, self._latest(iteration))) > clock() and not self._settings.stopped:
             self._news.clear()
             try:
@@ -224,9 +264,13 @@ class Cell:
                     await self._news.wait()
             except TimeoutError:
                 if clock() >= repeat:
-                    repeat += REPEAT_S
+                    repeat += pause
                     self._tell(iteration, solution)
-        return {neighbour: box[iteration] for neighbour, box in self._inbox.items() if iteration in box}
+        return {
+            neighbour: box.get(iteration, box.get(LAST_WORD, b""))
+            for neighbour, box in self._inbox.items()
+            if iteration in box or LAST_WORD in box
+        }
 
     def _latest(self, iteration: int) -> float:
         """When the last neighbour that has not spoken yet will have been silent for too long; 0 when all have spoken."""
@@ -239,3 +283,18 @@ class Cell:
 
     def _tell_home(self, report: CellReport) -> None:
         self._mouth.report(report)
+
+
+def _joined(before: Trace, picked: Picked, outcome: Outcome) -> Trace:
+    """The trace of an iteration with one more round."""
+    tried = picked.moves[: len(outcome.gains)]
+    written = sum(move.startswith(WRITTEN) for move in tried)
+    return Trace(
+        picked.heard,
+        before.moves + [move for move in tried if not move.startswith(WRITTEN)],
+        before.worked_s + outcome.seconds,
+        before.thought_s + picked.seconds,
+        before.tokens + picked.tokens,
+        before.written + written,
+        before.sound + outcome.sound,
+    )

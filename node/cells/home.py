@@ -52,6 +52,7 @@ PARAMS: dict[str, Param] = {
     "iterations": Param(1, 1, MAX_ITERATIONS),
     "seconds": Param(0.0, 0.0, MAX_SECONDS, 0.1, live=True),
     "turns": Param(1, 1, 256, live=True),
+    "rounds": Param(1, 1, 16, live=True),
     "topology": Param("neumann", choices=TOPOLOGIES, live=True),
     "update": Param("synchronous", choices=("synchronous", "asynchronous"), live=True),
     "staleness": Param(4, 0, 1_000, live=True),
@@ -60,7 +61,8 @@ PARAMS: dict[str, Param] = {
     "seed": Param(0, 0, 2**31 - 1),
     "pictures": Param("yes", choices=("yes", "no")),
 }
-"""Of every grid run, beside the task's own. `seconds` 0: iterations count; `seed` 0: any; `turns`: proposals an iteration."""
+"""Of every grid run, beside the task's own. `seconds` 0: iterations count; `seed` 0: any; `turns`: proposals an iteration,
+`rounds`: in how many goes (a mind looks at the outcome of one before it chooses the next)."""
 log = structlog.get_logger("cells")
 
 

@@ -15,10 +15,11 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
-from node.brains.base import Ask, Choice
+from node.brains.base import Ask, Choice, Proposal
 from node.cells.cell import Cell, Mouth, Settings
-from node.cells.choosers import Bandit, Chooser, Model, Scripted, Shared, Uniform
+from node.cells.choosers import Chooser
 from node.cells.grid import OVERLAY, overlay_graph
+from node.cells.minds import Faculties, Shared, make_chooser
 from node.cells.post import Post
 from node.runs.claims import Claims
 from node.runtime import Runtime
@@ -39,11 +40,17 @@ MAX_CORES = 16
 MAX_LINKS = 64
 LINKS_S = 2.0
 """How often a home hears whether this node's neighbours in the overlay have changed, where it matters."""
-MAX_THINKING = 256
-"""Cells that wait for the brain at once; the brain's own queue holds twice as many prompts and more."""
 
 Minds = Callable[[str, Sequence[Ask]], Awaitable[list[Choice]]]
 """`choose(brain, asks)`; the brain's name may be a beginning. Raises `UserError` when there is none."""
+
+
+Pens = Callable[[str, Sequence[Ask]], Awaitable[list[Proposal]]]
+"""`write(brain, asks)`: the same for whole solutions in words."""
+
+
+async def _no_pens(brain: str, asks: Sequence[Ask]) -> list[Proposal]:
+    raise TaskFailed("This node has no brain that writes: start it with --brain gemma.")
 
 
 async def _no_minds(brain: str, asks: Sequence[Ask]) -> list[Choice]:
@@ -53,12 +60,12 @@ async def _no_minds(brain: str, asks: Sequence[Ask]) -> list[Choice]:
 class _Hosted:
     """The cells of one run that live here."""
 
-    def __init__(self, home: NodeId, plan: CellStart, workshop: Workshop) -> None:
+    def __init__(self, runtime: Runtime, home: NodeId, plan: CellStart, workshop: Workshop) -> None:
         self.home = home
         self.plan = plan
         self.workshop = workshop
         self.settings = Settings(plan)
-        self.shared = Shared()
+        self.shared = Shared(runtime)
         self.cells: dict[int, Cell] = {}
         self.tasks: dict[int, asyncio.Task[None]] = {}
         self.links: list[NodeId] | None = None
@@ -76,6 +83,7 @@ class CellHost:
         minds: Minds = _no_minds,
         cores: int = 0,
         *,
+        pens: Pens = _no_pens,
         claims: Claims | None = None,
         overlay: Callable[[], Sequence[NodeId]] = tuple,
     ) -> None:
@@ -84,12 +92,12 @@ class CellHost:
         self._me = me
         self._post = post
         self._minds = minds
+        self._pens = pens
         self._claims = claims or Claims()
         self._overlay = overlay
         self.cores = cores or min(MAX_CORES, os.cpu_count() or 1)
         self._runs: dict[bytes, _Hosted] = {}
         self._early: deque[tuple[NodeId, CellMessage]] = deque(maxlen=MAX_EARLY)
-        self._thinking = asyncio.Semaphore(MAX_THINKING)
         self._tasks: asyncio.TaskGroup | None = None
         post.courier.on(CellStart, self._asked)
         post.on(CellMessage, self._heard)
@@ -126,7 +134,7 @@ class CellHost:
         if hosted is None:
             if not fresh:
                 return
-            hosted = self._runs[plan.run_id] = _Hosted(home, plan, self._workshop(plan))
+            hosted = self._runs[plan.run_id] = _Hosted(self._runtime, home, plan, self._workshop(plan))
         hosted.home, hosted.plan = home, plan
         hosted.settings.values.update(plan.settings)
         self._draw(hosted)
@@ -180,7 +188,7 @@ class CellHost:
         if not task.heavy:
             return Inline(task)
         children = Children(plan.task, task.values, self.cores)
-        children.moves = tuple(task.moves())
+        children.moves, children.spoken = tuple(task.moves()), task.spoken
         return children
 
     def _cell(self, hosted: _Hosted, plan: CellStart, number: int) -> Cell:
@@ -189,20 +197,17 @@ class CellHost:
         return Cell(self._runtime, plan, number, hosted.workshop, hosted.settings, self._chooser(hosted), mouth)
 
     def _chooser(self, hosted: _Hosted) -> Chooser:
-        kind, moves = hosted.settings.word("chooser", "scripted"), hosted.workshop.moves
-        if kind == "scripted" or not moves:
-            return Scripted()
-        if kind == "random":
-            return Uniform(moves)
-        if kind == "bandit":
-            return Bandit(moves)
-        brain = hosted.settings.word("brain", "")
+        settings, workshop = hosted.settings, hosted.workshop
+        brain = settings.word("brain", "")
 
         async def choose(asks: Sequence[Ask]) -> list[Choice]:
-            async with self._thinking:
-                return await self._minds(brain, asks)
+            return await self._minds(brain, asks)
 
-        return Model(brain, moves, choose, hosted.shared, shuffled=kind == "shuffled")
+        async def write(asks: Sequence[Ask]) -> list[Proposal]:
+            return await self._pens(brain, asks)
+
+        given = Faculties(brain, workshop.moves, dict(workshop.spoken), choose, write, hosted.shared)
+        return make_chooser(settings.word("chooser", "scripted"), settings.word("proposals", "moves"), given)
 
     async def _live(self, hosted: _Hosted, number: int, cell: Cell) -> None:
         try:

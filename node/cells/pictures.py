@@ -10,13 +10,16 @@ import io
 import json
 import math
 import os
+import random
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from node.cells.traces import Trace, information, traces
 from protocol.api import IterationInfo
 from protocol.errors import NotAvailable
 
@@ -27,6 +30,8 @@ DRAW_S = 120.0
 ROOT = str(Path(__file__).resolve().parents[2])
 HEAT_MAPS = 24
 """Iterations that get a picture of their own: the first, the last, and evenly between."""
+ROWS = 24
+"""Messages in the picture of moves, the commonest."""
 INK, ACCENT, FILL = "#22313f", "#c0392b", "#7fb3d5"
 
 
@@ -36,7 +41,8 @@ async def draw(size: int, iterations: Sequence[IterationInfo], solutions: Sequen
     if len(maps) > HEAT_MAPS:
         maps = [maps[round(index * (len(maps) - 1) / (HEAT_MAPS - 1))] for index in range(HEAT_MAPS)]
     curve = [(one.iteration, one.worst, one.mean, one.best) for one in iterations]
-    request = msgspec.msgpack.encode({"size": size, "maps": maps, "curve": curve, "solutions": list(solutions)})
+    told = [(iteration, msgspec.to_builtins(trace)) for iteration, trace in traces(iterations)]
+    request = msgspec.msgpack.encode({"size": size, "maps": maps, "curve": curve, "solutions": list(solutions), "told": told})
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "node.cells.pictures", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": ROOT, "MPLBACKEND": "Agg"},
@@ -75,7 +81,40 @@ def main() -> None:
     if circles:
         _save(made, "best", _packings(circles[:1]))
         _save(made, "best-k", _packings(circles))
+    told = [(iteration, msgspec.convert(trace, Trace)) for iteration, trace in request["told"]]
+    if told:
+        made["messages.json"] = _messages(told)
+    if any(trace.moves for _, trace in told):
+        _save(made, "messages", _choices([trace for _, trace in told if trace.moves]))
     sys.stdout.buffer.write(msgspec.msgpack.encode(made))
+
+
+def _messages(told: list[tuple[int, Trace]]) -> bytes:
+    """Whether the cells listened, and how much of what they wrote was valid."""
+    known = information(told, random.Random(0))
+    found = {} if known is None else msgspec.to_builtins(known)
+    for name in ("tokens", "written", "sound", "thought_s", "worked_s"):
+        found[name] = sum(getattr(trace, name) for _, trace in told)
+    return msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n"
+
+
+def _choices(told: list[Trace]) -> Figure:
+    """How often each move followed each message: rows that are alike are messages that change nothing."""
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    counts = Counter((trace.heard, move) for trace in told for move in trace.moves)
+    common = Counter(trace.heard for trace in told for _ in trace.moves).most_common(ROWS)
+    moves = sorted({move for _, move in counts})
+    share = np.array([[counts[heard, move] / total for move in moves] for heard, total in common])
+    figure = Figure(figsize=(2.6 + 0.42 * len(moves), 1.6 + 0.34 * len(common)), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(share, cmap="viridis", vmin=0.0, aspect="auto")
+    figure.colorbar(image, ax=axes, label="share of moves")
+    axes.set_xticks(range(len(moves)), moves, rotation=60, ha="right", fontsize=7)
+    axes.set_yticks(range(len(common)), [f"{heard} ({total})" for heard, total in common], fontsize=7)
+    axes.set_title("moves after each message of the neighbours", fontsize=9)
+    return figure
 
 
 def _heat_map(size: int, number: int, cells: list[Any], scale: tuple[float, float]) -> Figure:
@@ -101,6 +140,7 @@ def _heat_map(size: int, number: int, cells: list[Any], scale: tuple[float, floa
 
 def _curve(curve: list[tuple[int, float, float, float]]) -> Figure:
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(6.0, 3.6), layout="constrained")
     axes = figure.subplots()
@@ -109,6 +149,7 @@ def _curve(curve: list[tuple[int, float, float, float]]) -> Figure:
     axes.plot(numbers, mean, color=INK, label="mean", marker="." if len(curve) < 60 else "")
     axes.plot(numbers, best, color=ACCENT, label="best")
     axes.ticklabel_format(useOffset=False, axis="y")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="iteration", ylabel="score", title="scores of all cells")
     axes.legend(frameon=False, loc="lower right")
     return figure

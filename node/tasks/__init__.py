@@ -5,8 +5,8 @@
     workshop.py    where a task's work is done: here, or in child processes that can be killed
     child.py       the child's side
     packing/       circle_packing, circle_packing_sum
-    partition.py, circuit.py, functions.py, colouring.py
+    partition.py, circuit.py, functions.py, colouring.py, text.py
 
-Tasks hold no state but their parameters: a cell's solution is bytes. First form: a model chooses moves; it does not write raw
-coordinates yet though tasks can read them, and there is no task of free text with a rubric.
+Tasks hold no state but their parameters: a cell's solution is bytes. A model chooses moves, or writes whole solutions in words where a
+task can read them (`circle_packing` with `proposals` "coordinates", `text`).
 """

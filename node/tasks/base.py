@@ -18,6 +18,9 @@ from typing import ClassVar
 MAX_SOLUTION = 4_096
 """Bytes, as in `protocol.messages.CellMessage.body`."""
 
+WRITTEN = "WRITTEN "
+"""Before a text that a model wrote as a whole solution, where otherwise a move stands."""
+
 Value = int | float | str
 Heard = Mapping[int, bytes]
 """A neighbour's cell number -> its newest solution, checked by `valid`."""
@@ -41,6 +44,8 @@ class Task(ABC):
     name: ClassVar[str]
     description: ClassVar[str]
     params: ClassVar[Mapping[str, Param]] = {}
+    spoken: ClassVar[Mapping[str, str]] = {}
+    """For each move a word for a model to say; best one token each, all beginning differently: then choosing one costs next to nothing."""
     heavy: ClassVar[bool] = True
     """Its steps take more than a millisecond: they run in child processes, and cells keep the best they had."""
 
@@ -61,8 +66,18 @@ class Task(ABC):
         """The words of the move language."""
 
     def describe(self, own: bytes, heard: Heard) -> str:
-        """Features of the situation for a model that is to choose a move: a few short words, no raw coordinates."""
+        """Features of the situation for a model that is to choose a move: a few short words, no raw coordinates.
+
+        What comes from the neighbours' messages stands last, behind a `|`.
+        """
         return ""
+
+    def invite(self, own: bytes, heard: Heard) -> tuple[str, list[str]]:
+        """For a model that writes whole solutions: what is asked, and the neighbours' solutions in words, the best last.
+
+        An empty question: solutions of this task are not written in words.
+        """
+        return "", []
 
     @abstractmethod
     def propose(self, own: bytes, heard: Heard, rng: random.Random, move: str = "") -> bytes:

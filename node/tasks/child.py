@@ -17,7 +17,7 @@ from typing import IO, Any
 import msgspec
 
 from node.runtime import Runtime, SystemRuntime
-from node.tasks.base import Task
+from node.tasks.base import WRITTEN, Task
 from node.tasks.registry import make_task
 from protocol.errors import UserError
 
@@ -41,18 +41,23 @@ class Server:
         self._task: Task | None = None
 
     def open(self, reference: str, values: dict[str, Any]) -> dict[str, Any]:
-        """Bind the task; returns its name and its moves."""
+        """Bind the task; returns its name, its moves and the words for them."""
         self._task = make_task(reference, values)
-        return {"name": self._task.name, "moves": list(self._task.moves())}
+        return {"name": self._task.name, "moves": list(self._task.moves()), "spoken": dict(self._task.spoken)}
 
-    def start(self, seed: int) -> list[Any]:
-        task = self._bound()
+    def start(self, seed: int) -> dict[str, Any]:
+        task, began = self._bound(), self._runtime.monotonic()
         solution = task.start(random.Random(seed))
-        return [solution, _score(task, solution), [0.0]]
+        score = _score(task, solution)
+        return {"solution": solution, "score": score, "gains": [0.0], "seconds": self._runtime.monotonic() - began}
 
     def look(self, own: bytes, heard: dict[int, bytes]) -> str:
         task = self._bound()
         return task.describe(own, self._sound(heard))[:500]
+
+    def invite(self, own: bytes, heard: dict[int, bytes]) -> list[Any]:
+        question, shown = self._bound().invite(own, self._sound(heard))
+        return [question[:1_000], [text[:1_000] for text in shown[-16:]]]
 
     def render(self, solution: bytes) -> str:
         task = self._bound()
@@ -63,25 +68,41 @@ class Server:
         task = self._bound()
         return _score(task, solution) if task.valid(solution) else 0.0
 
-    def step(self, own: bytes, heard: dict[int, bytes], moves: list[str], seed: int, seconds: float) -> list[Any]:
+    def step(self, own: bytes, heard: dict[int, bytes], moves: list[str], seed: int, seconds: float) -> dict[str, Any]:
         """Moves one after another, each kept when it is better, until they or the seconds are used up.
 
-        Without moves the task chooses them itself. Returns the solution, its score, and what each move tried has gained.
+        Without moves the task chooses them itself. Returns the solution, its score, what each move tried has gained, what the neighbours'
+        solutions are worth, how many texts were solutions as they stood, and the seconds taken.
         """
         task, rng = self._bound(), random.Random(seed)
         neighbours = self._sound(heard)
         best, score = own, _score(task, own)
         gains: list[float] = []
-        until = self._runtime.monotonic() + seconds
+        sound = 0
+        began = self._runtime.monotonic()
+        until = began + seconds
         while len(gains) < (len(moves) or MAX_TURNS):
-            made = task.propose(best, neighbours, rng, moves[len(gains)] if moves else "")
+            move = moves[len(gains)] if moves else ""
+            if move.startswith(WRITTEN):
+                made, well = self._read(move.removeprefix(WRITTEN), best, rng)
+                sound += well
+            else:
+                made = task.propose(best, neighbours, rng, move)
             found = _score(task, made)
             gains.append(max(0.0, found - score))
             if found > score:
                 best, score = made, found
             if self._runtime.monotonic() >= until:
                 break
-        return [best, score, gains]
+        worth = {cell: _score(task, solution) for cell, solution in neighbours.items()}
+        taken = self._runtime.monotonic() - began
+        return {"solution": best, "score": score, "gains": gains, "heard": worth, "sound": sound, "seconds": taken}
+
+    def _read(self, text: str, own: bytes, rng: random.Random) -> tuple[bytes, bool]:
+        """A solution that a model wrote, repaired, and whether it was one as it stood; its own where there is nothing to read."""
+        task = self._bound()
+        read = task.parse(text)
+        return (own, False) if read is None else (task.repair(read, rng), task.valid(read))
 
     def _sound(self, heard: dict[int, bytes]) -> dict[int, bytes]:
         task = self._bound()
@@ -93,7 +114,7 @@ class Server:
         return self._task
 
 
-METHODS = ("open", "start", "look", "render", "check", "step")
+METHODS = ("open", "start", "look", "invite", "render", "check", "step")
 
 
 def _score(task: Task, solution: bytes) -> float:
@@ -113,7 +134,7 @@ def serve(requests: IO[bytes], answers: IO[bytes]) -> None:
             if method not in METHODS:
                 raise ValueError(f"no method {method}")
             answer = [True, getattr(server, method)(*arguments)]
-            size = len(answer[1][0]) if isinstance(answer[1], list) else 0
+            size = len(answer[1].get("solution", b"")) if isinstance(answer[1], dict) else 0
             if size > 4_096:
                 raise ValueError(f"a solution of {size} bytes is over the limit of 4096")
         except UserError as error:

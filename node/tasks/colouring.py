@@ -8,6 +8,8 @@ from collections import Counter
 from node.tasks.base import Heard, Task
 
 COLOURS = ("red", "green", "blue", "yellow")
+STAY = 0.125
+"""Neighbours move at the same time: two that both give way to each other would do so for ever."""
 
 
 class Colouring(Task):
@@ -33,7 +35,8 @@ class Colouring(Task):
         used = Counter(solution[0] for solution in heard.values())
         fewest = min(used[colour] for colour in range(len(COLOURS)))
         best = [colour for colour in range(len(COLOURS)) if used[colour] == fewest]
-        return own if own[0] in best else bytes([rng.choice(best)])
+        settled = own[0] in best or rng.random() < STAY
+        return own if settled else bytes([rng.choice(best)])
 
     def evaluate(self, solution: bytes) -> float:
         return 0.0

@@ -15,10 +15,11 @@ from node.tasks.functions import Minimise
 from node.tasks.packing.equal import CirclePacking
 from node.tasks.packing.unequal import CirclePackingSum
 from node.tasks.partition import NumberPartition
+from node.tasks.text import Text
 from protocol.errors import InvalidRequest
 
 GROUP = "moot.tasks"
-SHIPPED: tuple[type[Task], ...] = (CirclePacking, CirclePackingSum, Colouring, Minimise, NumberPartition, TravellingSalesman)
+SHIPPED: tuple[type[Task], ...] = (CirclePacking, CirclePackingSum, Colouring, Minimise, NumberPartition, Text, TravellingSalesman)
 """Importing them is cheap: numpy and scipy are imported where they compute, in a child process."""
 
 

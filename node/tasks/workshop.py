@@ -12,8 +12,9 @@ import random
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -37,11 +38,18 @@ class TaskFailed(UserError):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A solution, its score, and what each of the moves tried has gained."""
+    """A solution, its score, and how it was come by."""
 
     solution: bytes
     score: float
     gains: tuple[float, ...] = ()
+    """What each of the moves tried has gained."""
+    heard: Mapping[int, float] = field(default_factory=dict)
+    """What the neighbours' solutions are worth, evaluated here."""
+    sound: int = 0
+    """Texts that were valid solutions as they stood."""
+    seconds: float = 0.0
+    """Of a core."""
 
 
 class Workshop(ABC):
@@ -49,6 +57,8 @@ class Workshop(ABC):
 
     name: str
     moves: tuple[str, ...] = ()
+    spoken: Mapping[str, str] = MappingProxyType({})
+    """Words for the moves, where the task has them."""
     cores: int = 1
     highest = 1.0
     """No score is above it."""
@@ -68,6 +78,10 @@ class Workshop(ABC):
     @abstractmethod
     async def look(self, own: bytes, heard: Heard) -> str:
         """Features for a model."""
+
+    @abstractmethod
+    async def invite(self, own: bytes, heard: Heard) -> tuple[str, tuple[str, ...]]:
+        """The question for a model that writes whole solutions, and the neighbours' solutions in words."""
 
     @abstractmethod
     async def step(self, own: bytes, heard: Heard, moves: Sequence[str], seed: int, seconds: float) -> Outcome: ...
@@ -98,6 +112,7 @@ class Inline(Workshop):
         self._task = task
         self.name = task.name
         self.moves = tuple(task.moves())
+        self.spoken = task.spoken
 
     def valid(self, solution: bytes) -> bool:
         return self._task.valid(solution)
@@ -107,6 +122,10 @@ class Inline(Workshop):
 
     async def look(self, own: bytes, heard: Heard) -> str:
         return self._task.describe(own, heard)
+
+    async def invite(self, own: bytes, heard: Heard) -> tuple[str, tuple[str, ...]]:
+        question, shown = self._task.invite(own, heard)
+        return question, tuple(shown)
 
     async def step(self, own: bytes, heard: Heard, moves: Sequence[str], seed: int, seconds: float) -> Outcome:
         made = self._task.propose(own, heard, random.Random(seed), moves[0] if moves else "")
@@ -154,6 +173,10 @@ class Children(Workshop):
 
     async def look(self, own: bytes, heard: Heard) -> str:
         return str(await self._call("look", own, dict(heard)))
+
+    async def invite(self, own: bytes, heard: Heard) -> tuple[str, tuple[str, ...]]:
+        question, shown = await self._call("invite", own, dict(heard))
+        return str(question), tuple(map(str, shown))
 
     async def step(self, own: bytes, heard: Heard, moves: Sequence[str], seed: int, seconds: float) -> Outcome:
         return _outcome(await self._call("step", own, dict(heard), list(moves), seed, seconds, patience=CALL_S + seconds))
@@ -205,6 +228,7 @@ class Children(Workshop):
             await child.end()
             raise
         self.name, self.moves = str(opened["name"]), tuple(map(str, opened["moves"]))
+        self.spoken = {str(move): str(word) for move, word in opened["spoken"].items()}
         return child
 
 
@@ -257,5 +281,6 @@ class _Child:
 
 
 def _outcome(raw: Any) -> Outcome:
-    solution, score, gains = raw
-    return Outcome(bytes(solution), float(score), tuple(map(float, gains)))
+    heard = {int(cell): float(score) for cell, score in raw.get("heard", {}).items()}
+    gains = tuple(map(float, raw["gains"]))
+    return Outcome(bytes(raw["solution"]), float(raw["score"]), gains, heard, int(raw.get("sound", 0)), float(raw["seconds"]))

@@ -31,7 +31,7 @@ OVER = ("done", "failed", "stopped")
 LOOPBACK = ("--host", "127.0.0.1", "--port", "0", "--api-port", "0", "--brain", "none", "--open")
 Params = dict[str, int | float | str]
 Tell = Callable[[str], None]
-RADII = Path(__file__).parent.parent / "data" / "packing_radii.csv"
+RADII = Path(__file__).parents[2] / "cli" / "packing_radii.csv"
 
 
 def measure_swarm(tell: Tell, report: Report) -> None:

@@ -69,6 +69,10 @@ class GemmaBrain(Brain):
         self._warm_up(progress)
         self.fingerprint = hashlib.sha256(f"gemma {CODE_VERSION} {self._engine.prompts.version} {digest}".encode()).hexdigest()
 
+    @property
+    def tokens_read(self) -> int:
+        return self._engine.decoder.tokens_read if self._engine is not None else 0
+
     def _warm_up(self, progress: Progress) -> None:
         """Compile the shapes of everyday questions and answer one, so that the first real question waits for neither."""
         engine = self._ready()
@@ -107,7 +111,7 @@ class GemmaBrain(Brain):
             found = scores[problem]
             uniform = [-math.log(len(found))] * len(found)
             prior = uniform if not blank else fresh[blank] if blank in fresh else self._priors[blank]
-            choices.append(Choice(tuple(map(float, found)), tuple(map(float, prior))))
+            choices.append(Choice(tuple(map(float, found)), tuple(map(float, prior)), len(problem.prefix) + problem.size))
         self._remember(fresh)
         return choices
 

@@ -106,6 +106,8 @@ class Decoder:
     def __init__(self, config: Config, gguf: GGUF, progress: Callable[[float], None] = lambda _: None) -> None:
         self.config = config
         self._gguf = gguf
+        self.tokens_read = 0
+        """Tokens of all passes so far, padding left out."""
         self._final_norm = gguf.read(FINAL_NORM)
         self.weights: list[tuple[LayerWeights, Reach]] = []
         for index in range(config.layers):
@@ -227,6 +229,7 @@ class Decoder:
 
     def _run(self, rows: Sequence[Row], size: int, length: int) -> _Pass:
         """One pass of `size` rows (the first one again where there are fewer) of `length` tokens."""
+        self.tokens_read += sum(len(row.tokens) for row in rows)
         rows = [*rows, *[rows[0]] * (size - len(rows))]
         tokens = np.zeros((size, length), np.int32)
         positions = np.zeros((size, length), np.int32)

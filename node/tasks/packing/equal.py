@@ -14,8 +14,8 @@ import random
 from typing import TYPE_CHECKING, ClassVar
 
 from node.tasks.base import Heard, Param, Task, Value
-from node.tasks.packing.geometry import centres_of, common_radius
-from node.tasks.packing.moves import MOVES, ROUGH, apply, fit, rows, scatter
+from node.tasks.packing.geometry import centres_of, common_radius, radius_of_points
+from node.tasks.packing.moves import MOVES, ROUGH, SPOKEN, apply, fit, rows, scatter
 
 if TYPE_CHECKING:
     from node.tasks.packing.geometry import Points
@@ -36,7 +36,9 @@ class CirclePacking(Task):
     params: ClassVar = {
         "n": Param(10, 1, MAX_CIRCLES),
         "radius": Param(0.0, 0.0, 0.5, 0.0001),
+        "proposals": Param("moves", choices=("moves", "coordinates")),
     }
+    spoken: ClassVar = SPOKEN
 
     def __init__(self, values: dict[str, Value]) -> None:
         super().__init__(values)
@@ -59,13 +61,20 @@ class CirclePacking(Task):
         return MOVES
 
     def describe(self, own: bytes, heard: Heard) -> str:
-        mine = self.evaluate(own)
-        scores = [self.evaluate(solution) for solution in heard.values()]
+        mine = self._rough(own)
+        scores = [self._rough(solution) for solution in heard.values()]
         best = max(scores, default=mine)
         same = sum(abs(score - mine) < 1e-9 for score in scores)
         standing = "ahead" if mine > best + 1e-9 else "level" if mine >= best - 1e-9 else "behind"
         gap = "none" if mine >= best - 1e-9 else "small" if best / max(mine, 1e-9) < 1.01 else "large"
-        return f"circles {len(own) // 16}; standing {standing}; gap {gap}; alike {same} of {len(scores)}; loose {self._loose(own)}"
+        alike = "none" if not same else "all" if same == len(scores) else "some"
+        return f"circles {len(own) // 16}; loose {self._loose(own)} | standing {standing}; gap {gap}; alike {alike}"
+
+    def invite(self, own: bytes, heard: Heard) -> tuple[str, list[str]]:
+        """Centres with two decimals, as in the original; the model continues the list of lists."""
+        ranked = sorted([own, *heard.values()], key=self._rough)
+        shown = [" ".join(f"{x:.2f},{y:.2f}" for x, y in centres_of(unpack(solution))) for solution in ranked]
+        return f"{self._count} points in the unit square, far apart:", shown
 
     def propose(self, own: bytes, heard: Heard, rng: random.Random, move: str = "") -> bytes:
         move = move or rng.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
@@ -88,6 +97,11 @@ class CirclePacking(Task):
         if found < self._radius:
             return 0.0
         return len(centres) + math.pi * found * found * len(centres)
+
+    def _rough(self, solution: bytes) -> float:
+        """What `evaluate` says, to rounding: enough to compare neighbours."""
+        points = unpack(solution)
+        return radius_of_points(points) + (len(points) if self._radius else 0)
 
     def render(self, solution: bytes) -> str:
         centres = centres_of(unpack(solution))

@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 MOVES = (
     "JITTER 1", "JITTER 2", "JITTER 3", "HOLE 1", "HOLE 2", "HOLE 3", "ROWS", "REFLECT", "RESTART", "COPY", "CROSS", "FROM 1", "FROM 2",
 )  # fmt: skip
+SPOKEN = {
+    "JITTER 1": "jitter", "JITTER 2": "shake", "JITTER 3": "shift", "HOLE 1": "hole", "HOLE 2": "gap", "HOLE 3": "empty", "ROWS": "rows",
+    "REFLECT": "mirror", "RESTART": "restart", "COPY": "copy", "CROSS": "cross", "FROM 1": "borrow", "FROM 2": "adapt",
+}  # fmt: skip
+"""A word of one token for each move."""
 SOCIAL = frozenset({"COPY", "CROSS", "FROM"})
 """Moves that need a neighbour."""
 ROUGH = frozenset({"ROWS", "CROSS", "REFLECT", "RESTART"})

@@ -18,6 +18,8 @@ SCALE = 40.0
 """L-BFGS takes a first step of length 1 whatever the energy: in units of the square that is far too long."""
 COLLAPSED = 0.2
 """Below this share of the typical distance two points are as good as one, and the constraints have no slope to part them."""
+MANY = 36
+"""Above this count sequential linear programming is the faster way, below it SLSQP."""
 REACH = 1.6
 """Pairs within this many smallest distances may come to touch during one polish; farther ones are left out of its constraints."""
 
@@ -61,15 +63,19 @@ def relax(points: Points, inflation: float = 1.08, steps: int = 80) -> Points:
 
 
 def polish(points: Points, iterations: int = 100, precision: float = 1e-15) -> Points:
-    """Maximise the smallest distance by SLSQP: variables are the points and m, constraints |p - q|^2 >= m^2 of near pairs.
+    """Maximise the smallest distance, of many points as in `ascent`, else by SLSQP.
 
-    Twice, because pairs left out the first time may have come near; the better of what came in and went out is returned.
+    Variables are the points and m, constraints |p - q|^2 >= m^2 of near pairs. Twice, because pairs left out the first time may have come
+    near; the better of what came in and went out is returned.
     """
+    from node.tasks.packing.ascent import widened
     from node.tasks.packing.geometry import smallest_distance
 
     best, distance = points, smallest_distance(points)
     if len(points) < 2:
         return best
+    if len(points) > MANY:
+        return widened(points)
     arranged = relax(points) if distance < COLLAPSED * typical_distance(len(points)) else points
     for _ in range(2):
         arranged = _ascend(arranged, iterations, precision)

@@ -16,11 +16,15 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from node.tasks.packing.geometry import Points
+
     Circles = NDArray[np.float64]
     """Shape (n, 3): x, y, radius."""
 
-MOVES = ("JITTER 1", "JITTER 2", "HOLE 1", "HOLE 2", "SWAP", "ROWS", "RESTART", "COPY", "FROM 1")
-WEIGHTS = (2.0, 2.0, 4.0, 2.0, 2.0, 0.4, 0.2, 0.05, 0.3)
+MOVES = ("JITTER 1", "JITTER 2", "HOLE 1", "HOLE 2", "SMALL", "ROWS", "RESTART", "COPY", "FROM 1")
+"""As for equal circles (`moves`); SMALL puts one of the smallest circles anywhere."""
+WEIGHTS = (1.0, 3.0, 3.0, 1.0, 3.0, 0.3, 0.1, 0.02, 0.3)
+FEW = 6
 SHRINK = 1e-12
 """Taken off every radius at the end, so that rounding never leaves an overlap."""
 
@@ -31,6 +35,10 @@ class CirclePackingSum(Task):
     name = "circle_packing_sum"
     description = "n circles of any radii in the unit square, the sum of their radii as large as possible."
     params: ClassVar = {"n": Param(26, 1, 100)}
+    spoken: ClassVar = {
+        "JITTER 1": "jitter", "JITTER 2": "shake", "HOLE 1": "hole", "HOLE 2": "gap", "SMALL": "small", "ROWS": "rows",
+        "RESTART": "restart", "COPY": "copy", "FROM 1": "borrow",
+    }  # fmt: skip
 
     def __init__(self, values: dict[str, Value]) -> None:
         super().__init__(values)
@@ -42,7 +50,7 @@ class CirclePackingSum(Task):
         return all(math.isfinite(number) and 0.0 <= number <= 1.0 for number in array.array("d", solution))
 
     def start(self, rng: random.Random) -> bytes:
-        return self._finish(self._seed(rng, rng.random() < 0.5))
+        return self._finish(self._seed(rng, rng.random() < 0.7))
 
     def moves(self) -> tuple[str, ...]:
         return MOVES
@@ -75,14 +83,19 @@ class CirclePackingSum(Task):
         result = {"task": self.name, "n": len(circles), "sum": total, "circles": circles}
         return json.dumps(result)
 
-    def _seed(self, rng: random.Random, in_rows: bool) -> Circles:
+    def _seed(self, rng: random.Random, in_rows: bool) -> Points:
         import numpy as np
 
         points = rows(self._count, rng) if in_rows else scatter(self._count, rng)
-        return np.column_stack([np.clip(0.02 + 0.96 * points, 0.0, 1.0), np.full(self._count, 0.01)])
+        return np.clip(0.02 + 0.96 * points, 0.0, 1.0)
 
-    def _finish(self, circles: Circles) -> bytes:
-        return bytes(_polish(circles).astype("<f8").tobytes())
+    def _finish(self, points: Points) -> bytes:
+        import numpy as np
+
+        from node.tasks.packing.ascent import swollen
+
+        centres, radii = swollen(points)
+        return bytes(_shrunk(np.column_stack([centres, radii])).astype("<f8").tobytes())
 
 
 def unpack(solution: bytes) -> Circles:
@@ -91,70 +104,27 @@ def unpack(solution: bytes) -> Circles:
     return np.frombuffer(solution, "<f8").reshape(-1, 3).copy()
 
 
-def _moved(circles: Circles, word: str, number: int, rng: random.Random) -> Circles:
+def _moved(circles: Circles, word: str, number: int, rng: random.Random) -> Points:
+    """Rough centres; the radii follow from them."""
     import numpy as np
 
     count, size = len(circles), 0.5 / math.sqrt(len(circles))
-    moved = circles.copy()
+    moved = circles[:, :2].copy()
     if word == "HOLE":
         for index in rng.sample(range(count), min(number, count)):
-            moved[index, :2] = hole(np.delete(moved[:, :2], index, 0), rng, 8)
-            moved[index, 2] = 0.0
-    elif word == "SWAP" and count > 1:
-        first, second = rng.sample(range(count), 2)
-        moved[[first, second], :2] = moved[[second, first], :2]
+            moved[index] = hole(np.delete(moved, index, 0), rng, 8)
+    elif word == "SMALL":
+        smallest = np.argsort(circles[:, 2])[:FEW].tolist()
+        moved[rng.choice(smallest)] = [rng.random(), rng.random()]
     else:
         strength = size * (0.1, 0.6)[number == 2]
         inside = np.ones(count, bool)
         if number == 2:
             middle = np.array([rng.random(), rng.random()])
-            inside = ((moved[:, :2] - middle) ** 2).sum(1) < 0.35**2
+            inside = ((moved - middle) ** 2).sum(1) < 0.35**2
         noise = np.array([[rng.gauss(0.0, strength), rng.gauss(0.0, strength)] for _ in range(count)])
-        moved[:, :2] += noise * inside[:, None]
-    moved[:, 2] *= 0.7
+        moved += noise * inside[:, None]
     return np.clip(moved, 0.0, 1.0)
-
-
-def _polish(circles: Circles) -> Circles:
-    """Maximise the sum of radii by SLSQP from here, then shrink by what rounding left over."""
-    import numpy as np
-    from scipy.optimize import minimize
-
-    count = len(circles)
-    first, second = np.triu_indices(count, 1)
-    reach = 3.2 / math.sqrt(count)
-    near = ((circles[first, :2] - circles[second, :2]) ** 2).sum(1) < reach * reach
-    first, second = first[near], second[near]
-    pairs, circle = np.arange(len(first)), np.arange(count)
-    goal = np.zeros(3 * count)
-    goal[2::3] = -1.0
-    slopes = np.zeros((len(first) + 4 * count, 3 * count))
-    for row, (axis, sign) in enumerate(((0, 1.0), (1, 1.0), (0, -1.0), (1, -1.0))):
-        slopes[len(first) + row * count + circle, 3 * circle + axis] = sign
-        slopes[len(first) + row * count + circle, 3 * circle + 2] = -1.0
-
-    def room(flat: Circles) -> Circles:
-        x, y, radius = flat[0::3], flat[1::3], flat[2::3]
-        apart = (x[first] - x[second]) ** 2 + (y[first] - y[second]) ** 2 - (radius[first] + radius[second]) ** 2
-        return np.concatenate([apart, x - radius, y - radius, 1.0 - x - radius, 1.0 - y - radius])
-
-    def slope(flat: Circles) -> Circles:
-        x, y, radius = flat[0::3], flat[1::3], flat[2::3]
-        for axis, values in enumerate((x, y)):
-            apart = 2.0 * (values[first] - values[second])
-            slopes[pairs, 3 * first + axis] = apart
-            slopes[pairs, 3 * second + axis] = -apart
-        both = -2.0 * (radius[first] + radius[second])
-        slopes[pairs, 3 * first + 2] = both
-        slopes[pairs, 3 * second + 2] = both
-        return slopes
-
-    result = minimize(
-        lambda flat: float(goal @ flat), circles.ravel(), jac=lambda flat: goal, method="SLSQP", bounds=[(0.0, 1.0)] * (3 * count),
-        constraints=[{"type": "ineq", "fun": room, "jac": slope}], options={"maxiter": 150, "ftol": 1e-13},
-    )  # fmt: skip
-    found = np.clip(np.nan_to_num(result.x, nan=0.5), 0.0, 1.0).reshape(count, 3)
-    return _shrunk(found)
 
 
 def _shrunk(circles: Circles) -> Circles:

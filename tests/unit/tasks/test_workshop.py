@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from node.tasks import workshop
+from node.tasks.base import WRITTEN
 from node.tasks.workshop import Children, TaskFailed
 
 FILE = """
@@ -91,5 +92,24 @@ async def test_a_good_file_works_on_several_cores_at_once(tmp_path: Path) -> Non
         assert outcomes[0].gains == (1.0, 1.0, 1.0)
         assert await children.render(b"\x07") == "7"
         assert await children.check(b"\x07\x08") == 0.0
+    finally:
+        await children.close()
+
+
+async def test_what_a_model_wrote_is_read_repaired_and_scored_and_nonsense_gains_nothing() -> None:
+    children = Children("circle_packing", {"n": 3}, 1)
+    try:
+        begun = await children.start(1)
+        texts = ["0.1,0.1 0.9,0.1 0.5,0.9", "no numbers at all", "0.5 0.5", "0.1 0.1 0.1 0.1 0.1 0.1 0.2 0.2"]
+        outcome = await children.step(begun.solution, {7: begun.solution}, [WRITTEN + text for text in texts], 1, 30.0)
+        assert len(outcome.gains) == 4
+        assert outcome.gains[1] == 0.0
+        assert outcome.sound == 1
+        assert outcome.score >= begun.score
+        assert outcome.heard == {7: begun.score}
+        assert outcome.seconds > 0.0
+        question, shown = await children.invite(begun.solution, {7: begun.solution})
+        assert question.startswith("3 points")
+        assert len(shown) == 2
     finally:
         await children.close()
