@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import logging
 import sys
 
+import structlog
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -33,6 +35,7 @@ def main() -> int:
     parser.add_argument("--strict", action="store_true", help="exit 1 when a bar is missed")
     arguments = parser.parse_args()
     console, messages = Console(), Console(stderr=True)
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))  # a node's news would mix with the figures
     if arguments.name is None:
         for name, purpose in BENCHMARKS.items():
             console.print(f"{name:8} {purpose}")
