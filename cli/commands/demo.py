@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from cli.child import ChildDaemon
+    from cli.demo_label import Lesson
 
 app = typer.Typer(add_completion=False)
 
@@ -62,6 +63,7 @@ def demo(
         show.birth()
         show.grid()
         show.verify()
+        show.label()
         show.crash()
         show.end()
     return 0
@@ -78,6 +80,7 @@ class Demo:
         self._daemons: dict[str, ChildDaemon] = {}
         self._last = ("", "")
         """(node, receipt id) of the last answer, or of an abstention where nothing was answered: it has a receipt too."""
+        self._lesson: Lesson | None = None
         self._step = 0
 
     def start(self, brain: str) -> None:
@@ -170,12 +173,28 @@ class Demo:
         if outcome.returncode != 0:
             raise NotAvailable("The receipt did not verify.")
 
+    def label(self) -> None:
+        """The job: a pile of text, a few answers, three machines."""
+        from importlib.util import find_spec
+
+        from cli.demo_label import Lesson
+
+        self._head(f"Label a pile of text at {NAMES[2]}: answer what it asks, watch it learn")
+        if find_spec("scipy") is None:
+            self._out.print("[yellow]Left out: labelling needs more than is installed, `pip install '.[embed]'`.[/]")
+            return
+        self._lesson = Lesson(self._out, self._daemons[NAMES[2]].client)
+        self._lesson.teach(len(self._daemons))
+
     def crash(self) -> None:
-        """SIGKILL one daemon and ask the rest."""
-        victim = NAMES[2]
+        """SIGKILL one daemon, the home of the pile, and ask the rest."""
+        victim, asked = NAMES[2], NAMES[1]
         self._head(f"Kill {victim} (SIGKILL) and ask again")
         self._daemons.pop(victim).kill()
         self._ask(*AFTER_THE_CRASH)
+        if self._lesson is not None:
+            self._head(f"What {victim} was taught, {asked} knows too")
+            self._lesson.ask_elsewhere(self._daemons[asked].client, asked)
 
     def end(self) -> None:
         """Stop what is left, cleanly."""
