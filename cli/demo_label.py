@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 SHOWN_AT = (8, 16, 24)
 """Answers after which the pile is looked at; the last is the budget."""
 READ_S = 120.0
+SHARED_S = 30.0
 LOOK_S = 0.25
 PATIENCE_S = 60.0
 
@@ -60,6 +61,7 @@ class Lesson:
         for answers in SHOWN_AT:
             self._answer_until(answers)
             self._show(answers)
+        self._shared(machines)
 
     def ask_elsewhere(self, client: Client, name: str) -> None:
         """New texts at a node that is not the project's home: it learnt from the same corrections."""
@@ -85,6 +87,21 @@ class Lesson:
                 status.update(f"the machines read the rows: {info.read} of {info.rows}")
                 pause.wait(LOOK_S)
         raise NotAvailable(f"The rows were not read within {READ_S:.0f} s.")
+
+    def _shared(self, machines: int) -> None:
+        """Wait until every machine keeps the project: what one machine alone knows dies with it."""
+        import threading
+
+        from protocol.labelling import ProjectInfo
+
+        pause, holders = threading.Event(), 0
+        with self._out.status("the corrections and rows reach the other machines"):
+            for _ in range(int(SHARED_S / LOOK_S)):
+                holders = self._home.get(self._path(), ProjectInfo).holders
+                if holders >= machines:
+                    break
+                pause.wait(LOOK_S)
+        self._out.print(f"learners and corrections live on {holders} machines")
 
     def _answer_until(self, answers: int) -> None:
         from protocol.labelling import AnswerRequest, ProjectInfo, Questions
