@@ -71,7 +71,9 @@ class RunManager:
 
     def adopt(self, state: RunState, term: int) -> None:
         """Go on with a run whose home was lost. Raises `InvalidRequest` when it cannot be done here, `NotAvailable` when too much runs."""
-        job = self._job(state.task)
+        if state.task not in self._jobs:  # never a file: its name comes from a peer, and it would be this machine's that is run
+            raise InvalidRequest(f"This node goes on with no run of '{state.task}'.", param="task")
+        job = self._jobs[state.task]
         params = job.check(state.params)
         before = self._runs.get(state.run_id)
         if before is not None and before.state not in OVER:
