@@ -36,7 +36,7 @@ def test_a_checkpoint_that_names_a_file_of_this_machine_runs_nothing(tmp_path: P
         liar, heir = town.sites[:2]
         heir.runs.register_files(heir.home.file_job)
         opened: list[str] = []
-        heir.cells._workshop = lambda plan: opened.append(plan.task)  # type: ignore[assignment,method-assign,func-returns-value,return-value]
+        heir.cells._workshop = lambda plan: opened.append(plan.task)  # type: ignore[assignment,method-assign,return-value]
         task = str(file) if where == "run" else "colouring"
         body = pack(grid(str(file), heir.node_id))
         digest = await liar.blobs.put(pack(RunState(b"r" * 20, task, {"size": 1}, "running", 1.0, 0, None, body)))
