@@ -10,8 +10,8 @@
 
 Bytes are served only while the offer to that very node is open, so a node that has not fetched all of them when the offer is withdrawn
 can never start the agent, and the next node may be asked. A node that has fetched them and says nothing is asked again, with the same
-id, until it answers (`BirthReply` with `reserved_until` 0: it lives here already, which is believed of nodes that fetched it only) or the time is over: then nobody knows (`UNKNOWN`).
-Births and moves go this way.
+id, until it answers (`BirthReply` with `reserved_until` 0: it lives here already; of a node that never fetched it this is not believed)
+or the time is over: then nobody knows (`UNKNOWN`). Births and moves go this way.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 A record is written when an agent comes, renewed well before it expires, and emptied when the agent dies or moves. The checkpoint is the
 agent's whole state as a blob, copied to `COPIES` peers; it is made when the agent comes, when fewer keep it than could, every
-`CHECKPOINT_S` if the agent changed, and with each renewal of the record: a keeper drops what nobody has asked about for long. What happened to it since then is lost with its node.
+`CHECKPOINT_S` if the agent changed, and with each renewal of the record: a keeper drops what nobody has asked about for long. What
+happened to it since then is lost with its node.
 """
 
 from __future__ import annotations

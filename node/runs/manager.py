@@ -19,7 +19,7 @@ MAX_RUNS = 16
 """Runs kept, finished ones included; the oldest finished one makes room."""
 STOPPED = "stopped on request"
 KEEP_S = 3_600.0
-"""A finished run is forgotten this long after its start."""
+"""A run is forgotten this long after its end, when another one starts."""
 
 OnEvent = Callable[[Mapping[str, str | float | int | bool | None]], None]
 """Told of every change of state: run_id, task, state, detail."""
@@ -199,6 +199,8 @@ class RunManager:
 
     def _change(self, run: Run, state: State) -> None:
         run.state = state
+        if state in OVER:
+            run.ended_at = self._runtime.monotonic()
         self._tell(run)
 
     def _tell(self, run: Run) -> None:
@@ -208,7 +210,7 @@ class RunManager:
     def _make_room(self) -> None:
         """Forget what is old. Raises `NotAvailable` when everything kept still runs."""
         over = [run for run in self._runs.values() if run.state in OVER]
-        expired = [run for run in over if self._runtime.monotonic() - run.started_at > KEEP_S]
+        expired = [run for run in over if self._runtime.monotonic() - run.ended_at > KEEP_S]
         if not expired and len(self._runs) >= MAX_RUNS:
             expired = over[:1]
             if not expired:
