@@ -17,6 +17,8 @@ from protocol.identity import ID_BYTES, NodeId, parse_id, show_id
 
 MAX_RUNS = 16
 """Runs kept, finished ones included; the oldest finished one makes room."""
+MAX_ADOPTED = MAX_RUNS // 2
+"""Runs of lost homes that go on here at once: a member that makes them up does not keep this node's own from starting."""
 STOPPED = "stopped on request"
 KEEP_S = 3_600.0
 """A run is forgotten this long after its end, when another one starts."""
@@ -78,6 +80,8 @@ class RunManager:
         before = self._runs.get(state.run_id)
         if before is not None and before.state not in OVER:
             raise Conflict(f"Run {show_id(state.run_id)} is under way on this node.")
+        if sum(run.term > 0 and run.state not in OVER for run in self._runs.values()) >= MAX_ADOPTED:
+            raise NotAvailable(f"{MAX_ADOPTED} runs of other nodes go on here already.")
         if before is None:
             self._make_room()
         if self._tasks is None:

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from node.runs.manager import MAX_ADOPTED
+from protocol.api import RunRequest
 from protocol.checkpoints import GridState, RunState, check_grid, pack
-from protocol.errors import Malformed
+from protocol.errors import Malformed, NotAvailable
 from protocol.identity import NodeId
 from protocol.messages import CellStart, RunClaim
 from tests.sim.test_succession import Town, run
@@ -55,3 +57,15 @@ def test_a_grid_of_a_file_is_no_checkpoint() -> None:
     with pytest.raises(Malformed, match="file"):
         check_grid(grid("/srv/theirs.py", NodeId(b"n" * 20)))
     check_grid(grid("colouring", NodeId(b"n" * 20)))
+
+
+def test_runs_of_others_leave_room_for_those_of_this_node(tmp_path: Path) -> None:
+    async def scenario(town: Town) -> None:
+        node = town.sites[0]
+        for number in range(MAX_ADOPTED):
+            node.runs.adopt(RunState(bytes([number]) * 20, "colouring", {}, "running", 1.0, 0, None, b"x"), 1)
+        with pytest.raises(NotAvailable, match="of other nodes"):
+            node.runs.adopt(RunState(b"m" * 20, "colouring", {}, "running", 1.0, 0, None, b"x"), 1)
+        assert (await node.runs.start(RunRequest("colouring", {}))).run_id
+
+    run(tmp_path, 1, scenario, nodes=1)
