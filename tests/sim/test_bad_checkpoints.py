@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from node.runs.claims import MAX_CLAIMS, Claims
 from node.runs.manager import MAX_ADOPTED
 from protocol.api import RunRequest
 from protocol.checkpoints import GridState, RunState, check_grid, pack
@@ -69,3 +70,12 @@ def test_runs_of_others_leave_room_for_those_of_this_node(tmp_path: Path) -> Non
         assert (await node.runs.start(RunRequest("colouring", {}))).run_id
 
     run(tmp_path, 1, scenario, nodes=1)
+
+
+def test_a_node_that_makes_runs_up_does_not_lift_the_fence_of_others() -> None:
+    claims, honest, liar = Claims(), NodeId(b"h" * 20), NodeId(b"l" * 20)
+    claims.admit(b"r" * 20, 3, honest)
+    for number in range(2 * MAX_CLAIMS):
+        claims.admit(number.to_bytes(20, "big"), 0, liar)
+    assert claims.of(b"r" * 20) == (3, honest)
+    assert not claims.admit(b"r" * 20, 2, liar)

@@ -6,6 +6,9 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping
 
+import pytest
+
+from node.agents import nursery
 from node.agents.homes import Homes
 from node.agents.population import SAVE_S
 from node.testing import World
@@ -158,5 +161,24 @@ def test_a_node_that_never_fetched_an_agent_is_not_believed_to_have_it() -> None
         moved = await home.migration.move_all(15.0)
         assert moved.moved == 0
         assert len(moved.stayed) == len(home.residents) == 2
+
+    run(1, scenario)
+
+
+def test_a_full_node_checks_no_descent(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(world: World, tasks: asyncio.TaskGroup) -> None:
+        town: list[House] = []
+        home, full = House(world, "home", town, agents=1), House(world, "full", town, agents=1, capacity=1)
+        for house in town:
+            await house.start(tasks)
+        checked: list[object] = []
+        monkeypatch.setattr(nursery, "check_lineage", lambda *arguments: checked.append(arguments))
+        agent = home.residents[0]
+        offer = BirthOffer(
+            b"c" * 20, agent.agent_id, agent.brain, 1, agent.genome_hash, len(agent.packed), list(agent.lineage)
+        )  # fmt: skip
+        reply = await home.exchange.request(full.node_id, offer, 5.0)
+        assert getattr(reply, "reason", "") == "no room"
+        assert checked == []
 
     run(1, scenario)
