@@ -9,7 +9,7 @@ keyring.py     the swarm's CA and this node's credentials, as files; admission.p
 links/         SEAM: authenticated pipes to other nodes (`wss`, `memory`), and requests over them (`exchange`)
 overlay/       who is there, who is near, how news travels
 dht/           signed records on Kademlia
-blobs.py       large values under the hash of their bytes: kept as files, copied to peers, fetched from whoever holds them
+blobs.py       large values under the hash of their bytes, copied to peers, fetched from whoever holds them; blob_files.py their files
 brains/        models; agents/ the agents that use them; council/ questions and receipts; memory.py what was answered before
 runs/ cells/ tasks/   long jobs, grids of cells, what they work on
 label/         a pile of text in, labels out

@@ -113,6 +113,8 @@ def unpack(data: bytes, kind: type[T]) -> T:
 
 def check_grid(state: GridState) -> None:
     """What the types do not say. Raises `Malformed`."""
+    if state.plan.task.endswith(".py"):
+        raise Malformed("a checkpoint whose task is a file: files are run on their own machine only")
     cells = state.plan.size**2
     known = {*(one.cell for one in state.newest), *state.waiting, *(row.cell for row in state.cells)}
     if len(state.plan.placement) != cells or any(not 0 <= cell < cells for cell in known):

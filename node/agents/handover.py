@@ -10,8 +10,8 @@
 
 Bytes are served only while the offer to that very node is open, so a node that has not fetched all of them when the offer is withdrawn
 can never start the agent, and the next node may be asked. A node that has fetched them and says nothing is asked again, with the same
-id, until it answers (`BirthReply` with `reserved_until` 0: it lives here already) or the time is over: then nobody knows (`UNKNOWN`).
-Births and moves go this way.
+id, until it answers (`BirthReply` with `reserved_until` 0: it lives here already; of a node that never fetched it this is not believed)
+or the time is over: then nobody knows (`UNKNOWN`). Births and moves go this way.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ AVOID_S = 600.0
 """A node that accepted and did not start the agent is not offered another for this long."""
 CHUNK = 131_072
 MAX_REMEMBERED = 1_024
-"""Handed-over agents whose new home is remembered."""
+"""Handed-over agents whose new home is remembered, and of those that were fetched who has had them."""
 
 log = structlog.get_logger("agents")
 
@@ -76,6 +76,8 @@ class Handover:
         self._avoided: dict[NodeId, float] = {}
         self._homes: OrderedDict[bytes, NodeId] = OrderedDict()
         """Agent -> the node known to have started it."""
+        self._fetched: OrderedDict[tuple[NodeId, bytes], None] = OrderedDict()
+        """(node, agent) where the node has had all of its bytes."""
         courier.on(GenomeRequest, self.serve)
         courier.on(Birth, self.born)
 
@@ -91,8 +93,9 @@ class Handover:
         if key in self._offers:
             return Outcome.NOT_BORN
         offer = self._offers[key] = _Offer(message.child_id, data, risked)
+        had = risked or (node_id, message.child_id) in self._fetched
         try:
-            outcome = await self._negotiate(offer, node_id, message, settle_s)
+            outcome = await self._negotiate(offer, node_id, message, settle_s, had)
         finally:
             del self._offers[key]
         if outcome is Outcome.BORN:
@@ -116,6 +119,9 @@ class Handover:
         chunk = offer.data[request.offset : request.offset + CHUNK]
         if request.offset + len(chunk) >= len(offer.data):
             offer.fetched = True
+            self._fetched[peer.node_id, offer.agent_id] = None
+            while len(self._fetched) > MAX_REMEMBERED:
+                self._fetched.popitem(last=False)
         return GenomeChunk(len(offer.data), chunk)
 
     async def born(self, peer: Member, birth: Birth) -> Done:
@@ -133,13 +139,18 @@ class Handover:
 
     # ---- one offer ----------------------------------------------------------------------------------------------------
 
-    async def _negotiate(self, offer: _Offer, node_id: NodeId, message: BirthOffer, settle_s: float) -> Outcome:
+    async def _negotiate(self, offer: _Offer, node_id: NodeId, message: BirthOffer, settle_s: float, had: bool) -> Outcome:
+        """`had`: the node may live with the agent since an earlier offer."""
         settle_by = self._runtime.monotonic() + settle_s
         while True:
             asked_at = self._runtime.monotonic()
             reply = await self._ask(node_id, message)
-            if offer.born.is_set() or (reply is not None and reply.accepted and reply.reserved_until == 0.0):
+            there = reply is not None and reply.accepted and reply.reserved_until == 0.0
+            if offer.born.is_set() or (there and (offer.fetched or had)):
                 return Outcome.BORN
+            if there:
+                offer.refusal = "it says that the agent lives there, and never fetched it"
+                return Outcome.UNKNOWN
             if reply is not None and not reply.accepted:
                 offer.refusal = reply.reason
                 return Outcome.NOT_BORN

@@ -1,8 +1,9 @@
 """Keeps each agent's record in the DHT and its checkpoint on peers (`protocol.homes`).
 
 A record is written when an agent comes, renewed well before it expires, and emptied when the agent dies or moves. The checkpoint is the
-agent's whole state as a blob, copied to `COPIES` peers; it is made when the agent comes, when fewer keep it than could, and every
-`CHECKPOINT_S` if the agent changed. What happened to it since then is lost with its node.
+agent's whole state as a blob, copied to `COPIES` peers; it is made when the agent comes, when fewer keep it than could, every
+`CHECKPOINT_S` if the agent changed, and with each renewal of the record: a keeper drops what nobody has asked about for long. What
+happened to it since then is lost with its node.
 """
 
 from __future__ import annotations
@@ -75,14 +76,21 @@ class Homes:
     async def round(self) -> None:
         """Bring the DHT up to date; what fails is tried again in the next round."""
         self._news.clear()
-        agents = {agent.agent_id: agent for agent in self._population.all()}
-        for _ in range(len(self._population.gone)):
-            agent_id = self._population.gone.popleft()
-            if agent_id not in agents and not await self._withdraw(agent_id):
-                self._population.gone.append(agent_id)
-        for agent in agents.values():
+        await self._withdraw_gone()
+        for agent in self._population.all():
             if self._population.get(agent.agent_id) is agent:
                 await self._state(agent)
+
+    async def _withdraw_gone(self) -> None:
+        """Two rounds at once (the node leaves) share what there is; what fails or is cut short stays for the next."""
+        gone, left = self._population.gone, list[bytes]()
+        try:
+            while gone:
+                left.append(gone.popleft())
+                if self._population.get(left[-1]) is not None or await self._withdraw(left[-1]):
+                    left.pop()
+        finally:
+            gone.extend(left)
 
     async def _state(self, agent: Agent) -> None:
         now, old = self._runtime.monotonic(), self._stated.get(agent.agent_id)
@@ -91,10 +99,16 @@ class Homes:
             if now - old.checked_at < patience:
                 return
         try:
-            home = await self._checkpoint(agent, old.home if old is not None and old.home.epoch == agent.epoch else None)
+            lasting = old is not None and old.home.epoch == agent.epoch and now - old.at < RENEW_S
+            home = await self._checkpoint(agent, old.home if old is not None and lasting else None)
+            if self._population.get(agent.agent_id) is not agent:
+                return
             if old is None or home != old.home or now - old.at >= RENEW_S:
                 await self._shelf.put(home_key(agent.agent_id), SUBKEY, msgspec.msgpack.encode(home), RECORD_S)
                 old = _Stated(home, now, now)
+            if self._population.get(agent.agent_id) is not agent:  # it went while this was written
+                self._population.gone.append(agent.agent_id)
+                return
             self._stated[agent.agent_id] = _Stated(home, old.at, now)
         except MootError as error:
             log.info("where an agent lives was not written down", agent=show_id(agent.agent_id), reason=str(error))

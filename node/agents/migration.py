@@ -48,12 +48,23 @@ class Migration:
         self._handover = handover
         self._swarm = swarm
         self._rooms: dict[NodeId, int] = {}
+        self._offered: set[bytes] = set()
+        """Agents that a node may have, whoever waited for its word: asking another would risk two of each."""
+        self._turn = asyncio.Lock()
+        self._result: Moved | None = None
 
     async def move_all(self, within_s: float) -> Moved:
-        """Within so many seconds; nobody is born here from now on."""
+        """Within so many seconds; nobody is born here from now on. Asked again, it waits for the first time and says the same."""
+        async with self._turn:
+            if self._result is None:
+                self._result = await self._move_all(within_s)
+            return self._result
+
+    async def _move_all(self, within_s: float) -> Moved:
         population = self._host.population
         self._host.close_doors()
-        agents, result = population.all(), Moved()
+        result = Moved()
+        agents = [agent for agent in population.all() if agent.agent_id not in self._offered]
         waiting = list(agents)
         self._rooms = {node: room for node, room in self._swarm.rooms() if node != self._me}
         deadline = self._runtime.monotonic() + within_s
@@ -81,6 +92,8 @@ class Migration:
         population = self._host.population
         asked: set[NodeId] = set()
         while len(asked) < MAX_ASKED and (node_id := self._roomiest(asked)) is not None:
+            if population.get(agent.agent_id) is not agent:
+                return False  # it died or gave way meanwhile
             asked.add(node_id)
             self._rooms[node_id] -= 1
             agent.entrusted = tuple(dict.fromkeys([node_id, *agent.entrusted]))[:16]
@@ -90,12 +103,14 @@ class Migration:
             offer = BirthOffer(
                 agent.agent_id, parent, agent.brain, agent.generation, content_hash(data), len(data), [], agent.epoch + 1, True
             )
+            self._offered.add(agent.agent_id)
             outcome = await self._handover.offer(node_id, offer, data, settle_s=max(0.0, deadline - self._runtime.monotonic()))
             if outcome is Outcome.BORN:
                 await population.depart(agent, f"moved to {show_id(node_id)}")
                 return True
             if outcome is Outcome.UNKNOWN:
-                return False  # it may live there: asking another would risk two of it
+                return False
+            self._offered.discard(agent.agent_id)
         return False
 
     def _roomiest(self, asked: set[NodeId]) -> NodeId | None:

@@ -70,8 +70,15 @@ class Notebook:
             if rows or forgotten:
                 await self._book.save_raters(rows, forgotten)
             for name in sorted(self._unsaved):
-                await self._book.save_notes(name, self._unsaved[name])
-                del self._unsaved[name]
+                await self._append(name, self._unsaved.pop(name))
         except UserError as error:
             self._raters.missed([*rows, *forgotten])
             log.error("lessons cannot be written down", reason=str(error))
+
+    async def _append(self, brain: str, notes: list[bytes]) -> None:
+        """Only what the disk refused is written again: a change whose writer was cancelled lands all the same. Raises `UserError`."""
+        try:
+            await self._book.save_notes(brain, notes)
+        except UserError:
+            self._unsaved[brain] = [*notes, *self._unsaved.get(brain, [])][-MAX_NOTES:]
+            raise

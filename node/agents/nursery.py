@@ -126,13 +126,13 @@ class Nursery:
             return f"no brain {offer.brain} here"
         if offer.size > most_bytes(worker.brain.schema()) + (MOST_STATE if offer.moved else 0):
             return f"{offer.size} bytes are no genome of {offer.brain}"
+        if len(self._reserved) >= MAX_RESERVED:
+            return "too many children on their way"
+        if self._host.population.room() == 0:  # before the descent, which takes milliseconds to check
+            return "no room"
         fault = self._move_fault(peer, offer) if offer.moved else self._lineage_fault(peer, offer)
         if fault is not None:
             return fault
-        if len(self._reserved) >= MAX_RESERVED:
-            return "too many children on their way"
-        if self._host.population.room() == 0:
-            return "no room"
         if not offer.moved and (reason := self._birth_refusal(peer, founder_of(offer.lineage))) is not None:
             return reason
         return None if self._host.population.reserve(offer.child_id) else "no room"

@@ -57,6 +57,8 @@ class Population:
         self._rows: dict[bytes, AgentRow] = {}
         self._reserved: set[bytes] = set()
         self._changed: set[bytes] = set()
+        self._departing: set[bytes] = set()
+        """Agents whose end is on its way to the disk: written down again they would be back after a restart."""
         self.unborn: dict[bytes, Agent] = {}
         """Children that have no home yet."""
         self.gone: deque[bytes] = deque(maxlen=MAX_GONE)
@@ -109,7 +111,7 @@ class Population:
 
     def weakest(self, brain: str, spare: Collection[bytes]) -> Agent | None:
         """Who dies first of a brain (`selection`), but none of `spare`. One brain's children never push out another's."""
-        return self._selection(self.of(brain), frozenset(spare), self._runtime.now())
+        return self._selection(self.of(brain), frozenset(spare) | self._departing, self._runtime.now())
 
     # ---- life and death -------------------------------------------------------------------------------------------
 
@@ -148,15 +150,23 @@ class Population:
 
     async def depart(self, agent: Agent, reason: str) -> None:
         """The agent lives on elsewhere; here it is gone. Raises `NotAvailable` when the disk refuses."""
-        await self._book.bury(agent.agent_id, self._runtime.now(), reason)
+        if self._agents.get(agent.agent_id) is not agent or agent.agent_id in self._departing:
+            return
+        self._departing.add(agent.agent_id)
+        try:
+            await self._book.bury(agent.agent_id, self._runtime.now(), reason)
+        finally:
+            self._departing.remove(agent.agent_id)
+            self._news.set()  # what changed meanwhile was held back
         self.gone.append(agent.agent_id)
         self._agents.pop(agent.agent_id, None)
         self._changed.discard(agent.agent_id)
         self._on_change()
 
     async def note(self, agent: Agent) -> None:
-        """Write a change of the agent down at once. Raises `NotAvailable` when the disk refuses."""
-        await self._book.save({agent.agent_id: to_row(agent)})
+        """Write a change of an agent that lives here down at once. Raises `NotAvailable` when the disk refuses."""
+        if self._agents.get(agent.agent_id) is agent and agent.agent_id not in self._departing:
+            await self._book.save({agent.agent_id: to_row(agent)})
 
     def touch(self, agent: Agent) -> None:
         """The agent changed: write it down soon."""
@@ -203,7 +213,7 @@ class Population:
 
     async def _save(self) -> None:
         self._news.clear()
-        changed, self._changed = self._changed, set()
+        changed, self._changed = self._changed - self._departing, self._changed & self._departing
         try:
             if changed:
                 await self._book.save({agent_id: to_row(self._agents[agent_id]) for agent_id in sorted(changed)})

@@ -85,7 +85,10 @@ class Rebirth:
             if agent_id in self._next_try or self._host.population.holds(agent_id):
                 continue
             claim = claims.get(agent_id)
-            if (claim is not None and claim[0] > epoch) or self._me not in rendezvous(agent_id, living)[:MAX_RANK]:
+            if claim is not None and claim[0] > epoch:
+                continue
+            if self._me not in rendezvous(agent_id, living)[:MAX_RANK]:  # as many hashes as there are nodes: not at every look
+                self._next_try[agent_id] = now + RETRY_S
                 continue
             try:
                 await self._consider(agent_id, departed, living)

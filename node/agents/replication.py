@@ -195,16 +195,21 @@ class Replicator:
         """Born at home, where there is room or a less fit agent of the same brain makes it. Never the parent or one that divides."""
         population, now = self._host.population, self._runtime.now()
         victim = None
-        if self._held_back(child):
+        if population.capacity == 0 or self._held_back(child):  # no capacity: this node leaves
             return False
         if population.room() == 0 or self._refusal(child, now, None) is not None:
             victim = self._victim(child, now)
             if victim is None or self._refusal(child, now, victim) is not None:
                 return False
             await population.bury(victim, "made room for a child")
+        if not population.reserve(child.agent_id) and victim is None:
+            return False
         if self._rule is not None:
             self._rule.note(self._me, child.family, now, replaced=victim.family if victim else None)
-        await self._host.adopt(child)
+        try:
+            await self._host.adopt(child)
+        finally:
+            population.release(child.agent_id)
         return True
 
     def _victim(self, child: Agent, now: float) -> Agent | None:

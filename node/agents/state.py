@@ -21,6 +21,8 @@ from protocol.lineage import check_lineage
 
 MOST_STATE: Final = 32_768
 """Bytes of a state besides its genome."""
+MOST_PENDING: Final = 400
+"""Answers since its last division that count: an agent that was held back for long, or a liar's, does not divide without end."""
 MOST_EVIDENCE: Final = 1_000.0
 """Ratings that a state may claim: more would never fade."""
 
@@ -53,9 +55,10 @@ async def open_state(runtime: Runtime, host: AgentHost, data: bytes, name: bytes
     elif host.key is not None:
         raise Malformed("an agent without a descent")
     numbers = (row.born_at, row.novelty, float(row.interactions), float(row.since_division))
-    if not all(math.isfinite(number) and number >= 0.0 for number in numbers) or row.generation < 0:
+    if not all(math.isfinite(number) and number >= 0.0 for number in numbers) or row.generation < 0 or row.novelty > 1.0:
         raise Malformed("an agent's state holds impossible numbers")
-    return from_row(replace(row, fitness=_believable(row.fitness, runtime.now()), entrusted=[], promised=b""), genome)
+    fitness, pending = _believable(row.fitness, runtime.now()), min(row.since_division, MOST_PENDING)
+    return from_row(replace(row, fitness=fitness, since_division=pending, entrusted=[], promised=b""), genome)
 
 
 def _believable(fitness: Fitness, now: float) -> Fitness:
@@ -63,6 +66,6 @@ def _believable(fitness: Fitness, now: float) -> Fitness:
     figures = [fitness.good, fitness.bad, fitness.at, *(figure for pair in fitness.topics.values() for figure in pair)]
     if len(fitness.topics) > MAX_TOPICS or not all(math.isfinite(figure) and figure >= 0.0 for figure in figures):
         raise Malformed("an agent's state holds impossible ratings")
-    if max(fitness.good, fitness.bad) > MOST_EVIDENCE:
+    if max(fitness.good, fitness.bad, *(figure for pair in fitness.topics.values() for figure in pair)) > MOST_EVIDENCE:
         raise Malformed("an agent's state claims more ratings than could be")
     return replace(fitness, at=min(fitness.at, now))

@@ -7,14 +7,15 @@ stop its cells; it cannot make a node run code.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 
 from protocol.identity import NodeId
 from protocol.placement import Claim, outranks
 
 MAX_CLAIMS = 1_024
-"""Runs whose home is remembered; those heard of longest ago are forgotten first."""
+"""Runs whose home is remembered; of the home with most of them the one heard of longest ago is forgotten first, so that a node that
+makes runs up forgets its own."""
 
 
 class Claims:
@@ -35,8 +36,9 @@ class Claims:
             return False
         self._claims[run_id] = (term, home)
         self._claims.move_to_end(run_id)
-        while len(self._claims) > MAX_CLAIMS:
-            self._claims.popitem(last=False)
+        if len(self._claims) > MAX_CLAIMS:
+            busiest = Counter(claim[1] for claim in self._claims.values()).most_common(1)[0][0]
+            del self._claims[next(run for run, claim in self._claims.items() if claim[1] == busiest)]
         if known is not None and known[1] != home:
             for watcher in self._watchers:
                 watcher(run_id, home)

@@ -17,9 +17,11 @@ from protocol.identity import ID_BYTES, NodeId, parse_id, show_id
 
 MAX_RUNS = 16
 """Runs kept, finished ones included; the oldest finished one makes room."""
+MAX_ADOPTED = MAX_RUNS // 2
+"""Runs of lost homes that go on here at once: a member that makes them up does not keep this node's own from starting."""
 STOPPED = "stopped on request"
 KEEP_S = 3_600.0
-"""A finished run is forgotten this long after its start."""
+"""A run is forgotten this long after its end, when another one starts."""
 
 OnEvent = Callable[[Mapping[str, str | float | int | bool | None]], None]
 """Told of every change of state: run_id, task, state, detail."""
@@ -71,11 +73,15 @@ class RunManager:
 
     def adopt(self, state: RunState, term: int) -> None:
         """Go on with a run whose home was lost. Raises `InvalidRequest` when it cannot be done here, `NotAvailable` when too much runs."""
-        job = self._job(state.task)
+        if state.task not in self._jobs:  # never a file: its name comes from a peer, and it would be this machine's that is run
+            raise InvalidRequest(f"This node goes on with no run of '{state.task}'.", param="task")
+        job = self._jobs[state.task]
         params = job.check(state.params)
         before = self._runs.get(state.run_id)
         if before is not None and before.state not in OVER:
             raise Conflict(f"Run {show_id(state.run_id)} is under way on this node.")
+        if sum(run.term > 0 and run.state not in OVER for run in self._runs.values()) >= MAX_ADOPTED:
+            raise NotAvailable(f"{MAX_ADOPTED} runs of other nodes go on here already.")
         if before is None:
             self._make_room()
         if self._tasks is None:
@@ -197,6 +203,8 @@ class RunManager:
 
     def _change(self, run: Run, state: State) -> None:
         run.state = state
+        if state in OVER:
+            run.ended_at = self._runtime.monotonic()
         self._tell(run)
 
     def _tell(self, run: Run) -> None:
@@ -206,7 +214,7 @@ class RunManager:
     def _make_room(self) -> None:
         """Forget what is old. Raises `NotAvailable` when everything kept still runs."""
         over = [run for run in self._runs.values() if run.state in OVER]
-        expired = [run for run in over if self._runtime.monotonic() - run.started_at > KEEP_S]
+        expired = [run for run in over if self._runtime.monotonic() - run.ended_at > KEEP_S]
         if not expired and len(self._runs) >= MAX_RUNS:
             expired = over[:1]
             if not expired:

@@ -50,6 +50,8 @@ class Run:
     params: dict[str, Value]
     started_at: float
     """Monotonic seconds."""
+    ended_at: float = 0.0
+    """Likewise, once it is over."""
     state: State = "pending"
     detail: str = ""
     iterations: Callable[[], list[IterationInfo]] = list

@@ -1,7 +1,8 @@
 """Runs that outlive their home: checkpoints on other nodes, a record in the DHT, and who goes on when the home is gone.
 
-    home      `guard`: every few seconds, and when something was ordered, the run's state becomes a blob on `COPIES` other nodes (nearest to
-              the run by rendezvous hashing); these are told (`RunClaim`), and a signed record in the DHT says the same to everybody else
+    home      `guard`: every few seconds (a large state more seldom), and when something was ordered, the run's state becomes a blob on
+              `COPIES` other nodes (nearest to the run by rendezvous hashing); these are told (`RunClaim`), at least every `BEAT_S`,
+              and a signed record in the DHT says the same to everybody else
     holder    `run`: when the home is dead, or silent for `SILENT_S`, the first living holder in rendezvous order takes the run over with
               the next term; the next one waits `GRACE_S` more, and so on; whoever hears of a claim that outranks what it knows follows it
     fence     `claims`: of two homes the one with the higher term stays (in equal terms the nearer one); the other is told by a holder, by a
@@ -15,7 +16,7 @@ other node has a checkpoint yet, and when they need a file of the home's machine
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -36,10 +37,14 @@ from protocol.records import Record, key_of
 
 COPIES = 3
 PERIOD_S = 3.0
+BEAT_S = 10.0
+"""A home whose state is large and saved seldom says as often that it is still there."""
 BYTES_PER_S = 100_000.0
 """A large state is saved so seldom that no holder gets more than this, on average."""
 COPY_S = 10.0
 CLAIM_S = 5.0
+MAX_ASKED = 4 * COPIES
+"""Nodes asked to keep one checkpoint."""
 READ_S = 10.0
 LOOK_S = 1.0
 SILENT_S = 45.0
@@ -49,7 +54,9 @@ TTL_S = 3_600
 """Of the record."""
 MAX_TRIES = 8
 MAX_HELD = 256
-"""Runs of others whose checkpoints are watched here; the ones heard of longest ago are forgotten first."""
+MAX_EACH = 16
+"""Runs of others whose checkpoints are watched here, in all and of one home (`manager.MAX_RUNS`); the ones heard of longest ago are
+forgotten first."""
 
 log = structlog.get_logger("runs")
 
@@ -110,13 +117,10 @@ class Succession:
     async def guard(self, run: Run) -> None:
         """Checkpoints of one run of this node, until it is over or another node's."""
         digest, holders = b"", list[NodeId]()
+        claim: RunClaim | None = None
         pause, read_at = PERIOD_S, self._runtime.monotonic() + READ_S
         while run.state not in OVER and self._is_home(run):
-            try:
-                async with asyncio.timeout(pause):
-                    await run.unsaved.wait()
-            except TimeoutError:
-                pass
+            await self._until_due(run, pause, claim)
             run.unsaved.clear()
             state = self._state(run)
             if state is None or run.state in OVER:
@@ -137,6 +141,17 @@ class Succession:
         self._blobs.discard(digest)
         if digest and self._is_home(run):
             await self._tell(RunClaim(run.run_id, run.term, digest, 0, [self._me, *holders], run.state), holders)
+
+    async def _until_due(self, run: Run, pause: float, claim: RunClaim | None) -> None:
+        """Wait until the next checkpoint; meanwhile those that hold the last one hear that this home still lives."""
+        due = self._runtime.monotonic() + pause
+        while not run.unsaved.is_set() and (left := due - self._runtime.monotonic()) > 0.0 and self._is_home(run):
+            try:
+                async with asyncio.timeout(min(left, BEAT_S)):
+                    await run.unsaved.wait()
+            except TimeoutError:
+                if claim is not None and left > BEAT_S:
+                    await self._tell_holders(claim, claim.holders)
 
     def _is_home(self, run: Run) -> bool:
         known = self._claims.of(run.run_id)
@@ -163,14 +178,19 @@ class Succession:
             return None
 
     def _others(self, run_id: bytes) -> list[NodeId]:
-        return ranked(run_id, b"home", [node for node, capacity in self._nodes().items() if node != self._me and capacity])
+        return ranked(run_id, b"home", [node for node, capacity in self._nodes().items() if node != self._me and capacity])[:MAX_ASKED]
 
     async def _tell(self, claim: RunClaim, holders: Collection[NodeId]) -> None:
         """The holders, and everybody else by the record."""
         async with asyncio.TaskGroup() as telling:
-            for holder in holders:
-                telling.create_task(self._claim(holder, claim))
+            telling.create_task(self._tell_holders(claim, holders))
             telling.create_task(self._write(claim))
+
+    async def _tell_holders(self, claim: RunClaim, holders: Iterable[bytes]) -> None:
+        async with asyncio.TaskGroup() as telling:
+            for holder in holders:
+                if holder != self._me:
+                    telling.create_task(self._claim(NodeId(holder), claim))
 
     async def _claim(self, holder: NodeId, claim: RunClaim) -> None:
         try:
@@ -220,6 +240,9 @@ class Succession:
                 self._blobs.discard(before.claim.digest, before.home)
             if not over and self._me in claim.holders:
                 self._held[claim.run_id] = _Held(claim, peer.node_id, self._runtime.monotonic())
+            theirs = [run_id for run_id, held in self._held.items() if held.home == peer.node_id]
+            for run_id in theirs[:-MAX_EACH]:
+                del self._held[run_id]
             while len(self._held) > MAX_HELD:
                 self._held.pop(next(iter(self._held)))
         term, home = self._claims.of(claim.run_id) or (claim.term, peer.node_id)

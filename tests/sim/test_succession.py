@@ -343,7 +343,7 @@ def test_cells_that_an_outranked_home_has_stopped_go_on_for_the_new_one(tmp_path
 def test_a_full_disk_costs_the_checkpoint_and_not_the_run(tmp_path: Path) -> None:
     async def scenario(town: Town) -> None:
         for site in town.sites:
-            site.blobs._folder = tmp_path / "gone"
+            site.blobs._files._folder = tmp_path / "gone"
         run_id = await town.begin(town.sites[0], iterations=50)
         info = await town.finished(run_id)
         assert (info.state, info.iterations[-1].iteration) == ("done", 50)

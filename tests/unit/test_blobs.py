@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
-from node.blobs import FETCH_S, Blobs
+from node import blob_files
+from node.blobs import CHUNK_S, FETCH_S, MAX_TAKING, Blobs
 from node.links.exchange import Exchange
 from node.links.memory import MemoryFactory
 from node.testing import World, lossy, simulate
@@ -151,10 +153,87 @@ def test_damaged_files_and_a_full_disk_cost_a_blob_and_not_the_node(tmp_path: Pa
         with pytest.raises(Refused):
             await other.exchange.request(one.node_id, BlobRequest(digest, 0), 5.0)
         assert not one.blobs.held(digest)
-        one.blobs._folder = tmp_path / "gone"
+        one.blobs._files._folder = tmp_path / "gone"
         with pytest.raises(NotAvailable, match="make room on the disk"):
             await one.blobs.put(data(2))
         assert await one.blobs.fetch(digest, [other.node_id]) == data(1)
+
+    run(tmp_path, scenario)
+
+
+def test_one_peer_cannot_take_all_places_with_tiny_blobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blob_files, "MAX_BLOBS", 16)
+
+    async def scenario(world: World, build: Callable[..., Awaitable[Shed]]) -> None:
+        one, honest, flood = await build("one"), await build("honest"), await build("flood")
+        kept = await honest.blobs.put(b"honest")
+        assert await honest.blobs.spread(kept, [one.node_id], 1) == [one.node_id]
+        for number in range(15):
+            tiny = await flood.blobs.put(bytes([number]))
+            assert await flood.blobs.spread(tiny, [one.node_id], 1) == [one.node_id]
+        assert one.blobs.held(kept)
+        assert len(one.blobs) == 1 + 4
+
+    run(tmp_path, scenario)
+
+
+def test_a_peer_that_is_slow_on_purpose_leaves_others_a_turn(tmp_path: Path) -> None:
+    async def scenario(world: World, build: Callable[..., Awaitable[Shed]]) -> None:
+        one, slow, honest = await build("one"), await build("slow", blobs=False), await build("honest")
+
+        async def wait(peer: Member, request: BlobRequest) -> BlobChunk:
+            await asyncio.sleep(CHUNK_S - 1.0)
+            return BlobChunk(MAX_CHUNK, b"x")
+
+        slow.exchange.on(BlobRequest, wait)
+        digest = await honest.blobs.put(data(1))
+
+        async def offer(number: int) -> None:
+            with pytest.raises(Refused):
+                await slow.exchange.request(one.node_id, BlobOffer(bytes([number]) * 32, MAX_CHUNK), FETCH_S + 5.0)
+
+        async with asyncio.TaskGroup() as offers:
+            for number in range(MAX_TAKING):
+                offers.create_task(offer(number))
+            await asyncio.sleep(1.0)
+            assert await honest.blobs.spread(digest, [one.node_id], 1) == [one.node_id]
+
+    run(tmp_path, scenario)
+
+
+def test_a_disk_that_fails_for_a_moment_costs_no_blob(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(world: World, build: Callable[..., Awaitable[Shed]]) -> None:
+        one, other = await build("one"), await build("other")
+        digest = await one.blobs.put(data(1), pin=True)
+
+        def fail(*arguments: object, **options: object) -> None:
+            raise OSError(errno.EMFILE, "too many open files")
+
+        with monkeypatch.context() as broken:
+            for name in ("read_bytes", "open", "unlink"):
+                broken.setattr(Path, name, fail)
+            assert await one.blobs.get(digest) is None
+            with pytest.raises(Refused):
+                await other.exchange.request(one.node_id, BlobRequest(digest, 0), 5.0)
+            one.blobs.unpin(digest)
+            one.blobs.discard(digest)
+        again = await one.blobs.put(data(2), pin=True)
+        with monkeypatch.context() as broken:
+            broken.setattr(Path, "read_bytes", fail)
+            assert await one.blobs.get(again) is None
+        assert await one.blobs.get(again) == data(2)
+
+    run(tmp_path, scenario)
+
+
+def test_who_asks_faster_than_a_peer_serves_waits_and_gets_it_all(tmp_path: Path) -> None:
+    async def scenario(world: World, build: Callable[..., Awaitable[Shed]]) -> None:
+        room = 32 * MAX_CHUNK
+        one, other = await build("one", room=8 * room), await build("other", room=8 * room)
+        world.network.rule = lossy(latency=(0.0001, 0.0002))
+        for number in range(3):
+            large = await other.blobs.put(data(number, room))
+            assert await one.blobs.fetch(large, [other.node_id]) == data(number, room)
 
     run(tmp_path, scenario)
 

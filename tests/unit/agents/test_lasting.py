@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -89,6 +90,23 @@ def test_a_disk_that_refuses_for_a_while_loses_no_lesson() -> None:
             await asyncio.sleep(3 * SAVE_S)
         assert len(book.notes["tiny:head"]) == 2
         assert list(book.raters) == [b"somebody"]
+
+    simulated(main)
+
+
+def test_a_node_that_stops_while_it_writes_a_lesson_keeps_it_once() -> None:
+    async def main(runtime: Runtime) -> None:
+        class Slow(MemoryBook):
+            async def save_notes(self, brain: str, notes: Sequence[bytes]) -> None:
+                await super().save_notes(brain, notes)  # a change that was accepted is written, whoever waits for it
+                await asyncio.sleep(SAVE_S / 2)
+
+        book = Slow()
+        house = host(runtime, head(), book=book, agents=1)
+        async with living(house) as agents:
+            await taught(house, agents[0].agent_id, 1)
+            await asyncio.sleep(1.25 * SAVE_S)
+        assert len(book.notes["tiny:head"]) == 1
 
     simulated(main)
 

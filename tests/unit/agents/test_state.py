@@ -13,7 +13,7 @@ from node.agents.fitness import Fitness
 from node.agents.genome import content_hash
 from node.agents.host import AgentHost, Surroundings
 from node.agents.rebirth import yields
-from node.agents.state import open_state, state_of
+from node.agents.state import MOST_PENDING, open_state, state_of
 from node.testing import World, simulate
 from node.testing.brain import ScriptedBrain
 from protocol.errors import BadSignature, Malformed, PeerError
@@ -67,7 +67,9 @@ def test_a_state_comes_back_whole_and_an_epoch_on() -> None:
         {"fitness": Fitness(math.inf, 0.0)},
         {"fitness": Fitness(1e9, 0.0)},
         {"fitness": Fitness(-1.0, 0.0)},
+        {"fitness": Fitness(1.0, 1.0, 0.0, {"sums": (1e9, 0.0)})},
         {"novelty": math.nan},
+        {"novelty": 1e9},
         {"interactions": -1},
         {"generation": 9},
         {"lineage": []},
@@ -80,6 +82,15 @@ def test_a_state_that_was_tampered_with_starts_nothing(changed: dict[str, Any]) 
         data = msgspec.msgpack.encode(row)
         with pytest.raises((Malformed, BadSignature, PeerError)):
             await open_state(runtime, home, data, content_hash(data), agent.agent_id, 1)
+
+    with_agent(check)
+
+
+def test_a_state_that_claims_endless_answers_divides_a_few_times_at_once() -> None:
+    async def check(runtime: Any, home: AgentHost, agent: Agent) -> None:
+        data = msgspec.msgpack.encode(msgspec.structs.replace(read_row(state_of(agent)), since_division=2**62))
+        found = await open_state(runtime, home, data, content_hash(data), agent.agent_id, 1)
+        assert found.since_division == MOST_PENDING
 
     with_agent(check)
 
