@@ -158,6 +158,8 @@ class GridHome:
             check_grid(saved)
         except Malformed as error:
             raise NotAvailable(f"The checkpoint of this run cannot be used: {error}.") from error
+        if (saved.plan.run_id, saved.plan.task) != (run.run_id, run.task):
+            raise NotAvailable("The checkpoint of this run cannot be used: its grid is another run's.")
         progress = Progress(saved.plan, workshop, run.progress, saved)
         moves = moved(run.run_id, saved.plan.placement, self._living(), ())
         self._replace(run, progress, moves, () if run.stopping else progress.waiting, run.term)

@@ -60,6 +60,18 @@ def test_a_grid_of_a_file_is_no_checkpoint() -> None:
     check_grid(grid("colouring", NodeId(b"n" * 20)))
 
 
+def test_a_checkpoint_with_the_grid_of_another_run_is_refused(tmp_path: Path) -> None:
+    async def scenario(town: Town) -> None:
+        heir = town.sites[0]
+        body = pack(grid("colouring", heir.node_id))
+        heir.runs.adopt(RunState(b"s" * 20, "colouring", {"size": 1}, "running", 1.0, 0, None, body), 1)
+        await asyncio.sleep(5.0)
+        (info,) = heir.runs.list()
+        assert (info.state, "another run's" in info.detail) == ("failed", True)
+
+    run(tmp_path, 1, scenario, nodes=1)
+
+
 def test_runs_of_others_leave_room_for_those_of_this_node(tmp_path: Path) -> None:
     async def scenario(town: Town) -> None:
         node = town.sites[0]
