@@ -19,6 +19,8 @@ MAX_RUNS = 16
 """Runs kept, finished ones included; the oldest finished one makes room."""
 STOPPED = "stopped on request"
 KEEP_S = 3_600.0
+ORDERED = {"paused": "paused", "running": "resumed", "stopped": "stopped"}
+"""Order -> what people call it."""
 """A finished run is forgotten this long after its start."""
 
 OnEvent = Callable[[Mapping[str, str | float | int | bool | None]], None]
@@ -105,9 +107,9 @@ class RunManager:
         """Pause, go on (`running`) or stop. Raises `Conflict` when the run is over, `NotFound`."""
         run = self._find(id)
         if run.state in OVER or (run.state == "pending" and state != "stopped"):
-            raise Conflict(f"Run {id} is {run.state}: only a run under way can be {state}.")
+            raise Conflict(f"Run {id} is {run.state}: only a run under way can be {ORDERED[state]}.")
         if run.stopping and state != "stopped":
-            raise Conflict(f"Run {id} is being stopped: it cannot be {state} any more.")
+            raise Conflict(f"Run {id} is being stopped: it cannot be {ORDERED[state]} any more.")
         if state == "stopped":  # it still has to gather what its cells have
             run.stopping, run.detail = True, STOPPED
         run.on_order(state, {})
