@@ -18,6 +18,7 @@ T = TypeVar("T")
 
 TIMEOUT_S = 40.0
 MAX_REPLY = 64 * MAX_BODY
+NOT_UTF8 = "What was typed or piped in is not text in UTF-8: convert it first, with `iconv -t utf-8` for instance."
 ERRORS: dict[int, type[UserError]] = {
     400: InvalidRequest,
     401: NotAuthorised,
@@ -98,7 +99,7 @@ class Client:
             headers["Authorization"] = f"Bearer {self._token}"
         if body is not None:
             headers["Content-Type"] = "application/json"
-        connection.request(method, self._base + path, None if body is None else msgspec.json.encode(body), headers)
+        connection.request(method, self._base + path, None if body is None else _encoded(body), headers)
         return connection.getresponse()
 
     @contextmanager
@@ -139,8 +140,18 @@ class Client:
 
 
 def in_path(text: str) -> str:
-    """One segment of a path, percent-encoded."""
-    return quote(text, safe="")
+    """One segment of a path, or one value of a query, percent-encoded. Raises `InvalidRequest` for what is not UTF-8."""
+    try:
+        return quote(text, safe="")
+    except UnicodeEncodeError as error:
+        raise InvalidRequest(NOT_UTF8, code="usage") from error
+
+
+def _encoded(body: Any) -> bytes:
+    try:
+        return msgspec.json.encode(body)
+    except UnicodeEncodeError as error:  # an argument or a pipe in another encoding: Python keeps such bytes as lone surrogates
+        raise InvalidRequest(NOT_UTF8, code="usage") from error
 
 
 def _not_a_url(api: str) -> str:

@@ -91,6 +91,9 @@ def _request(
             digits = key if len(info.labels) < 10 else digits + key
             if len(info.labels) < 10 and 1 <= int(digits) <= len(info.labels):
                 return AnswerRequest(question.row, info.labels[int(digits) - 1])
+            if int(digits) == 0 or int(digits) > len(info.labels):
+                screen.print(Text(f"There is no label {digits}.", "yellow"))
+                digits = ""
         elif key == "n" and (name := lines("new label: ").strip()):
             return AnswerRequest(question.row, name[:200])
         elif key == "s":
@@ -101,6 +104,8 @@ def _request(
             return None
         elif key == "u":
             screen.print(Text("There is nothing to undo.", "yellow"))
+        elif key != "n" and not key.isspace():
+            screen.print(Text(f"'{key}' means nothing here.", "yellow"))
     return None
 
 

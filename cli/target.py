@@ -108,13 +108,14 @@ def console(*, stderr: bool = False) -> Console:
 
 def report(error: UserError, as_json: bool) -> int:
     """One sentence on stderr, with --json an error object on stdout too; returns the exit code."""
-    print(f"moot: {error}", file=sys.stderr)  # noqa: T201 - the command line talks
+    said = str(error).encode(errors="backslashreplace").decode()  # it may quote an argument that is not UTF-8
+    print(f"moot: {said}", file=sys.stderr)  # noqa: T201 - the command line talks
     if as_json:
         import msgspec
 
         from protocol.api import ErrorBody, ErrorReply
 
-        body = ErrorReply(ErrorBody(error.kind, error.code, str(error), error.param))
+        body = ErrorReply(ErrorBody(error.kind, error.code, said, error.param))
         sys.stdout.write(msgspec.json.encode(body).decode() + "\n")
     return error.exit_code
 

@@ -34,7 +34,7 @@ from protocol.admission import (
     decode,
     encode,
 )
-from protocol.errors import BadSignature, InvalidRequest, NotAuthorised, PeerError, Unreachable, UserError
+from protocol.errors import BadSignature, Conflict, InvalidRequest, NotAuthorised, PeerError, Unreachable, UserError
 from protocol.identity import Credentials, describe_leaf, node_id_of, show_id
 from protocol.token import (
     SECRET_BYTES,
@@ -200,8 +200,8 @@ async def obtain_credentials(
 ) -> Credentials:
     """What this node starts with: the membership it has, else the open swarm, else what the token buys, else a swarm of its own.
 
-    A node with a valid membership ignores a token. Raises `NotAuthorised`, `NotAvailable`, `Conflict`, and `Unreachable` when none of
-    the bootstrap addresses answers a first join.
+    A node with a valid membership ignores a token of its own swarm and refuses another's. Raises `NotAuthorised`,
+    `NotAvailable`, `Conflict`, and `Unreachable` when none of the bootstrap addresses answers a first join.
     """
     if open_swarm:
         return keyring.enter_open_swarm()
@@ -212,6 +212,7 @@ async def obtain_credentials(
             raise
         present = None
     if present is not None:
+        _same_swarm(keyring, present, token)
         return present
     if token is None and bootstrap:
         raise NotAuthorised(
@@ -223,6 +224,20 @@ async def obtain_credentials(
     if not bootstrap:
         raise InvalidRequest("A token needs an address to join: pass --bootstrap HOST:PORT, or use `moot join HOST:PORT --token ...`.")
     return await _join_any(keyring, runtime, bootstrap, parse_token(token))
+
+
+def _same_swarm(keyring: Keyring, present: Credentials, token: str | None) -> None:
+    """Whoever founded a swarm by mistake and then joins must hear of it, not go on alone. Raises `Conflict`."""
+    try:
+        wanted = None if token is None else parse_token(token).swarm_id
+    except NotAuthorised:  # what is no token any more, left over in the environment, must not keep a member from starting
+        return
+    if wanted is not None and wanted != present.swarm_id:
+        raise Conflict(
+            f"{keyring.directory} belongs to another swarm than the token: choose another --data-dir,"
+            " or move that directory away if its swarm is not wanted.",
+            code="other_swarm",
+        )
 
 
 async def _join_any(keyring: Keyring, runtime: Runtime, bootstrap: Sequence[str], token: Token) -> Credentials:

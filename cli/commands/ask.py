@@ -6,6 +6,7 @@ import sys
 from contextlib import AbstractContextManager
 from typing import Annotated, Any
 
+import msgspec
 import typer
 
 from cli.render import render_answer
@@ -24,7 +25,7 @@ GRACE_S = 15.0
 @with_target
 def ask(
     target: Target,
-    question: Annotated[str, typer.Argument(help="The question; `-` reads it from standard input.")],
+    question: Annotated[str, typer.Argument(help="The question, or with --kind embedding a JSON list of numbers; `-`: standard input.")],
     choice: Annotated[list[str] | None, typer.Option("--choice", "-c", help="A possible answer; give two or more.")] = None,
     kind: Annotated[Kind | None, typer.Option("--kind", help="What the answer is; by default a choice where choices are given.")] = None,
     agents: Annotated[int | None, typer.Option("--agents", min=1, max=64, help="How many agents to ask; by default up to 15.")] = None,
@@ -39,7 +40,8 @@ def ask(
     Prints every vote, the answer, agreement and, apart from it, confidence. Exit code 4: the council abstained.
     """
     request = ConsensusRequest(
-        question=_question(question),
+        question=None if kind == "embedding" else _question(question),
+        embedding=_numbers(_question(question)) if kind == "embedding" else None,
         kind=kind,
         choices=choice or None,
         agents=agents,
@@ -63,6 +65,13 @@ def _question(argument: str) -> str:
         return sys.stdin.read().strip()
     except UnicodeDecodeError as error:
         raise InvalidRequest("Standard input is not text in UTF-8: convert it first.") from error
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return msgspec.json.decode(text.encode(errors="replace"), type=list[float])
+    except msgspec.MsgspecError as error:
+        raise InvalidRequest("An embedding is a JSON list of numbers: write '[0.1, -0.2, ...]', or leave --kind out.") from error
 
 
 def _waiting() -> AbstractContextManager[Any]:

@@ -15,6 +15,8 @@ from protocol.errors import InvalidRequest
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Hidden questions with known answers, mixed into this node's work.")
 
+FIELDS = "one JSON object a line with id, topic, question, choices and answer"
+
 
 @app.callback()
 def canary() -> None:
@@ -29,7 +31,7 @@ def add(
 ) -> int | None:
     """Add canaries; keep the file to yourself: a canary that others know measures nothing."""
     reply = target.client().post("/v1/canaries", CanariesReply, CanariesRequest(_read(file)))
-    target.show(reply, lambda done: Text(f"This node has {done.hidden} hidden canaries."))
+    target.show(reply, lambda done: Text(f"This node has {done.hidden} hidden canar{'y' if done.hidden == 1 else 'ies'}."))
     return None
 
 
@@ -43,7 +45,7 @@ def _read(file: Path) -> list[CanaryInfo]:
         try:
             canaries.append(msgspec.json.decode(line, type=CanaryInfo))
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise InvalidRequest(f"Line {number} of {file} is no canary: {error}.", code="usage") from error
+            raise InvalidRequest(f"Line {number} of {file} is no canary: {error}; give {FIELDS}.", code="usage") from error
     if not canaries:
-        raise InvalidRequest(f"{file} holds no canary: one JSON object a line with id, topic, question, choices, answer.", code="usage")
+        raise InvalidRequest(f"{file} holds no canary: give {FIELDS}.", code="usage")
     return canaries

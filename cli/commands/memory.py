@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from typing import Annotated
-from urllib.parse import urlencode
 
 import typer
 from rich.console import RenderableType
 from rich.text import Text
 
+from cli.client import in_path
 from cli.render import table
 from cli.target import Target, with_target
 from protocol.api import MemoryAdded, MemoryInfo, MemoryPurge, MemoryPurged, MemoryRating, MemoryRequest
@@ -25,7 +25,7 @@ def add(
 ) -> int | None:
     """Keep an answer where like questions find it; quarantined until another node rates it."""
     reply = target.client().post("/v1/memory", MemoryAdded, MemoryRequest(value, text))
-    target.show(reply, lambda added: Text(f"Kept as {added.id}."))
+    target.show(reply, lambda added: Text(f"Kept as {added.id}; it is shown once another node has rated it."))
     return None
 
 
@@ -37,7 +37,7 @@ def search(
     top_k: Annotated[int, typer.Option("--top", min=1, max=50, help="How many to show.")] = 3,
 ) -> int | None:
     """Memories nearest in meaning, best first."""
-    found = target.client().get(f"/v1/memory?{urlencode({'query': query, 'top_k': top_k})}", list[MemoryInfo])
+    found = target.client().get(f"/v1/memory?query={in_path(query)}&top_k={top_k}", list[MemoryInfo])
     target.show(found, _table)
     return None
 

@@ -244,7 +244,9 @@ class Exchange:
                     future.set_result(frame.body)
             elif isinstance(frame.body, Goodbye):
                 peer.said_goodbye = True
-                raise Unreachable(f"the peer left: {frame.body.reason}")
+                log.debug("the peer left", peer=show_id(peer.link.peer.node_id), reason=frame.body.reason)
+                self._forget(peer)
+                return  # what it said before goodbye is still handled: that it leaves for good, for instance
             elif peer.handling >= HANDLERS_PER_LINK:  # never wait here: answers to our own requests come through this loop
                 self.dropped += 1
                 if frame.call:

@@ -22,6 +22,8 @@ MAX_ADOPTED = MAX_RUNS // 2
 STOPPED = "stopped on request"
 KEEP_S = 3_600.0
 """A run is forgotten this long after its end, when another one starts."""
+ORDERED = {"paused": "paused", "running": "resumed", "stopped": "stopped"}
+"""Order -> what people call it."""
 
 OnEvent = Callable[[Mapping[str, str | float | int | bool | None]], None]
 """Told of every change of state: run_id, task, state, detail."""
@@ -111,9 +113,9 @@ class RunManager:
         """Pause, go on (`running`) or stop. Raises `Conflict` when the run is over, `NotFound`."""
         run = self._find(id)
         if run.state in OVER or (run.state == "pending" and state != "stopped"):
-            raise Conflict(f"Run {id} is {run.state}: only a run under way can be {state}.")
+            raise Conflict(f"Run {id} is {run.state}: only a run under way can be {ORDERED[state]}.")
         if run.stopping and state != "stopped":
-            raise Conflict(f"Run {id} is being stopped: it cannot be {state} any more.")
+            raise Conflict(f"Run {id} is being stopped: it cannot be {ORDERED[state]} any more.")
         if state == "stopped":  # it still has to gather what its cells have
             run.stopping, run.detail = True, STOPPED
         run.on_order(state, {})

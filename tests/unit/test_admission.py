@@ -34,7 +34,7 @@ from protocol.admission import (
 )
 from protocol.errors import BadSignature, Conflict, InvalidRequest, Malformed, NotAuthorised, NotAvailable, TooLarge, Unreachable
 from protocol.identity import Credentials, NodeKey, describe_leaf, verify_chain
-from protocol.token import Token
+from protocol.token import SECRET_BYTES, TOKEN_ID_BYTES, Token
 
 RUNTIME = SystemRuntime()
 ASK_S = 3.0
@@ -380,6 +380,15 @@ async def test_stranger_cannot_renew_and_a_plain_member_grants_nothing(swarm: Sw
 
 async def start(directory: Path, *, token: str | None = None, bootstrap: Sequence[str] = (), open_swarm: bool = False) -> Credentials:
     return await obtain_credentials(Keyring(directory, RUNTIME), RUNTIME, open_swarm=open_swarm, bootstrap=bootstrap, token=token)
+
+
+async def test_a_member_takes_a_token_of_its_own_swarm_and_refuses_anothers(tmp_path: Path) -> None:
+    here = await start(tmp_path / "here")
+    other = await start(tmp_path / "other")
+    own, foreign = (Token(swarm.swarm_id, bytes(TOKEN_ID_BYTES), bytes(SECRET_BYTES)).show() for swarm in (here, other))
+    assert (await start(tmp_path / "here", token=own, bootstrap=["127.0.0.1:1"])).swarm_id == here.swarm_id
+    with pytest.raises(Conflict, match="another swarm"):
+        await start(tmp_path / "here", token=foreign, bootstrap=["127.0.0.1:1"])
 
 
 async def test_first_node_founds_a_swarm_and_stays_in_it(tmp_path: Path) -> None:

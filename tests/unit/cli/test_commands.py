@@ -68,6 +68,22 @@ def test_a_question_may_come_from_standard_input(moot: Moot, api: str, daemon: F
     assert daemon.council.asked[0].question == "From a pipe?"
 
 
+@pytest.mark.parametrize(
+    "arguments", [("ask", "what \udcff"), ("memory", "search", "\udcff"), ("verify", "\udcff" * 32), ("runs", "show", "\udcff")]
+)
+def test_what_is_not_utf_8_is_named_as_such(moot: Moot, api: str, arguments: tuple[str, ...]) -> None:
+    shown = moot(*arguments, "--api", api)
+    assert (shown.code, shown.out, shown.err.count("\n")) == (2, "", 1)
+    assert "UTF-8" in shown.err or "neither a file nor" in shown.err
+
+
+def test_an_embedding_is_typed_as_a_list_of_numbers(moot: Moot, api: str, daemon: FakeDaemon) -> None:
+    assert moot("ask", "[0.5, -1]", "--kind", "embedding", "--api", api).code == 0
+    assert (daemon.council.asked[0].question, daemon.council.asked[0].embedding) == (None, [0.5, -1.0])
+    shown = moot("ask", "some words", "--kind", "embedding", "--api", api)
+    assert (shown.code, "list of numbers" in shown.err) == (2, True)
+
+
 def test_an_abstention_is_shown_and_exits_4(moot: Moot, api: str, daemon: FakeDaemon) -> None:
     daemon.council.answer = ABSTAINED
     shown = moot(*QUESTION, "--api", api)

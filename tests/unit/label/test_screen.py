@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 import msgspec
+import pytest
 from rich.console import Console
 
 from cli.client import Client
@@ -64,3 +65,10 @@ def test_q_pauses_and_keys_without_meaning_are_passed_over() -> None:
 def test_with_ten_labels_a_number_ends_with_enter() -> None:
     many = [f"label {number}" for number in range(1, 13)]
     assert answers("12\n", many) == [AnswerRequest(0, "label 12")]
+
+
+def test_a_key_without_a_meaning_is_named_and_nothing_is_sent(capsys: pytest.CaptureFixture[str]) -> None:
+    assert answers("7z") == []
+    said = capsys.readouterr().err
+    assert "There is no label 7." in said
+    assert "'z' means nothing here." in said

@@ -90,6 +90,24 @@ def test_a_request_that_is_not_answered_ends_at_its_deadline() -> None:
     play(scenario)
 
 
+def test_what_was_said_before_goodbye_is_still_handled() -> None:
+    async def scenario(world: World, party: Party) -> None:
+        heard = asyncio.Event()
+
+        async def slowly(peer: Member, message: Probe) -> None:
+            await asyncio.sleep(0.5)
+            heard.set()
+
+        party.exchanges["b"].on(Probe, slowly)
+        await party.exchanges["a"].send(party.ids["b"], Probe())
+        await party.exchanges["a"].close("leaving the swarm")
+        async with asyncio.timeout(5.0):
+            await heard.wait()
+        assert party.watchers["b"].down == [party.ids["a"]]
+
+    play(scenario)
+
+
 def test_an_unknown_request_is_refused_and_a_refusal_carries_its_reason() -> None:
     async def scenario(world: World, party: Party) -> None:
         with pytest.raises(Refused, match="not served"):
