@@ -26,6 +26,8 @@ from protocol.messages import PROTOCOL_VERSION, Frame, Goodbye, Hello, LinkMessa
 
 DIAL_S = 5.0
 HELLO_S = 5.0
+LAST_WORDS_S = 5.0
+"""What a peer said before its goodbye is handled within this."""
 HANDLERS_PER_LINK = 64
 MAX_LINKS = 256
 RATE_PER_S = 2_000.0
@@ -226,9 +228,10 @@ class Exchange:
     async def _serve(self, peer: _Peer) -> None:
         self._served += 1
         try:
-            async with asyncio.TaskGroup() as handlers:
+            async with asyncio.timeout(None) as patience, asyncio.TaskGroup() as handlers:
                 await self._read(peer, handlers)
-        except* PeerError as group:
+                patience.reschedule(asyncio.get_running_loop().time() + LAST_WORDS_S)
+        except* (PeerError, TimeoutError) as group:
             log.debug("link lost", peer=show_id(peer.link.peer.node_id), reason=str(group.exceptions[0]))
         finally:
             self._served -= 1
