@@ -1,11 +1,12 @@
 """Guests of the panel: voters that cost too much to be asked about every row, such as Gemma or a remote brain.
 
 A guest would read the least sure rows of the pile, where its vote is added to the pool's. First it is tried on held-back corrections.
-Corrections are harder than rows of the pile, and a guest that is mediocre everywhere looks good where the heads are lost; so each
-correction counts for the rows of the pile on which the pool is about as sure (`matched`), the pool may be tempered anew before the guest
-is credited with anything, its weight is fitted on other corrections than those it is judged on, and small weights are preferred.
-Only a guest whose gain in log-loss is above nothing at the lower end of its interval is asked. All others read nothing of the pile and
-are not tried again until the corrections have grown by half: so a kind that does not help costs little and ends.
+Corrections are harder than rows of the pile, and a guest that is mediocre everywhere looks good where the heads are lost. So each
+correction counts for the rows of the pile on which the pool is about as sure, and the pool's errors as often as it errs there
+(`stands_for`); the pool may be tempered anew before the guest is credited with anything; its weight is fitted on other corrections than
+those it is judged on; and small weights are preferred. Only a guest whose gain in log-loss is above nothing at the lower end of its
+interval is asked. All others read nothing of the pile and are not tried again until the corrections have grown by half: so a kind that
+does not help costs little and ends.
 """
 
 from __future__ import annotations
@@ -93,7 +94,7 @@ class Guest:
         """Why it is asked or not, for people."""
         found = self.trial
         if found is None:
-            what = "too few corrections are about as sure as its rows" if self.unlike else f"fewer than {FEWEST} corrections were held back, or its trial is under way"
+            what = "too few corrections are about as sure as its rows" if self.unlike else f"it is tried from {FEWEST} corrections on"
             return f"not asked: {what}"
         gain = f"gain {found.gain:.3f} ({found.low:.3f} to {found.high:.3f}) nats a row on {found.corrections} corrections"
         return f"asked about {len(self.read)} rows: {gain}" if found.weight else f"not asked: {gain}"
@@ -114,7 +115,7 @@ class Guests:
         asked, places, counts = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
         pool = held.scores / np.float32(calibration.held_temperature)
         if len(held.labels) >= AGAIN * guest.tried_at:
-            weights = matched(softmax(pool).max(1), shares[rows].max(1))
+            weights = stands_for(softmax(pool), held.labels, shares[rows].max(1))
             asked = np.argsort(-weights, kind="stable")[:MEASURED]
             asked = asked[weights[asked] > 0]
             counts = weights[asked]
@@ -160,6 +161,22 @@ def _least_sure(shares: Matrix, known: Indices) -> Indices:
     """Places of the rows that a guest would read."""
     open_rows = np.setdiff1d(np.arange(len(shares)), known)
     return open_rows[np.argsort(shares[open_rows].max(1), kind="stable")[: min(READ, int(LEAST_SURE * len(shares)))]]
+
+
+def stands_for(pool: Matrix, labels: Indices, rows: Matrix) -> Matrix:
+    """How many rows of the pile each correction stands for, shape (corrections,): `pool` the heads' opinion on it, `rows` how sure they
+    are of the rows.
+
+    The only correction of a label counts nowhere: without it the heads cannot know the label, while a guest can read its name. And heads
+    that lack a correction err more on it than they will on the rows, so their errors count so much less that their share is what the
+    certainty of the rows lets expect.
+    """
+    counts = matched(pool.max(1), rows) * (np.bincount(labels)[labels] > 1)
+    right = pool.argmax(1) == labels
+    expected, seen = float(rows.mean()), float((counts * right).sum() / max(float(counts.sum()), 1e-9))
+    if 0 < seen < expected:
+        counts = counts * np.where(right, 1.0, (1 - expected) * seen / (expected * (1 - seen)))
+    return np.asarray(counts if seen > 0 else np.zeros_like(counts), np.float32)
 
 
 def matched(corrections: Matrix, rows: Matrix) -> Matrix:

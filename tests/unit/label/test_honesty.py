@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from node.brains.base import Choice
 from node.label.calibration import calibrate, usual
 from node.label.fewshot import AGENTS, SHOTS, round_of
-from node.label.guests import FEWEST, READ, Guests, Wish
+from node.label.guests import FEWEST, READ, Guests, Wish, stands_for
 from node.label.heads import softmax
 from node.label.panel import HeldBack
 
@@ -103,6 +104,20 @@ def test_corrections_that_are_harder_than_the_rows_do_not_flatter_a_guest() -> N
     half_right = np.where(rng.random(len(wish.held)) < 0.5, wish.answers, (wish.answers + 1) % LABELS)
     guests.hear("gemma", wish, 0.9 * np.eye(LABELS, dtype=np.float32)[half_right] + np.float32(0.1 / LABELS))
     assert guests.known["gemma"].weight == 0
+
+
+def test_errors_that_only_held_back_heads_make_count_as_often_as_the_certainty_of_the_rows_lets_expect() -> None:
+    pool = np.full((40, 2), 0.2, np.float32)
+    pool[:, 0] = 0.8
+    labels = np.repeat([0, 1], 20)
+    counts = stands_for(pool, labels, np.full(10, 0.8, np.float32))
+    assert counts[:20].sum() / counts.sum() == pytest.approx(0.8)
+
+
+def test_the_only_correction_of_a_label_says_nothing_about_a_guest() -> None:
+    labels = np.array([0, 0, 0, 1])
+    counts = stands_for(np.full((4, 2), 0.5, np.float32), labels, np.full(10, 0.5, np.float32))
+    assert counts[3] == 0 < counts[0]
 
 
 def test_no_correction_as_sure_as_the_rows_means_no_trial() -> None:
