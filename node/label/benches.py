@@ -38,7 +38,7 @@ class Benches:
         self.thread = runtime.worker("labelling: learners")
         self._measuring = runtime.worker("labelling: holding corrections back")
         """Beside the learners: an answer does not wait for it."""
-        self._measured: set[str] = set()
+        self._measured: dict[str, asyncio.Task[None]] = {}
         """Projects whose corrections are held back at this moment."""
         self.invitations = Invitations(around.minds, self.thread.run)
         self._foreign: set[str] = set()
@@ -113,8 +113,13 @@ class Benches:
         bench.answers = await self._book.answers(project)
         await self.thread.run(bench.learn, record.labels)
         if self._tasks is not None and bench.due and project not in self._measured:
-            self._measured.add(project)
-            self._tasks.create_task(self._measure(project, record, bench), name=f"measuring {project[:8]}")
+            measuring = self._measure(project, record, bench)
+            self._measured[project] = self._tasks.create_task(measuring, name=f"measuring {project[:8]}")
+
+    async def settled(self, project: str) -> None:
+        """When what was answered is weighed too: labels wait for it, answers do not."""
+        if (measuring := self._measured.get(project)) is not None:
+            await asyncio.wait([measuring])
 
     async def _measure(self, project: str, record: ProjectRecord, bench: Bench) -> None:
         """Hold corrections back and weigh by them, again if as many came meanwhile; then guests may read."""
@@ -123,7 +128,7 @@ class Benches:
                 held = await self._measuring.run(bench.hold_back, record.labels)
                 await self.thread.run(bench.weigh, held)
         finally:
-            self._measured.discard(project)
+            self._measured.pop(project, None)
         self.invite(project, record, bench)
 
     def invite(self, project: str, record: ProjectRecord, bench: Bench) -> None:

@@ -263,6 +263,7 @@ class Desk:
         """The rows of the batch that holds `start`, as they are labelled now."""
         record = await self._record(project)
         bench = await self._benches.get(project, record)
+        await self._benches.settled(project)
         batch = await self._book.batch(project, start)
         if record.home:
             batch = await anext(self._borrowed(project, start), None)
@@ -288,6 +289,7 @@ class Desk:
         record = await self._record(project)
         bench = await self._benches.get(project, record)
         vectors = await self._reader.read(texts)
+        await self._benches.settled(project)
         return await self._benches.thread.run(bench.judge, texts, vectors, record.labels)
 
     async def _judge_for_peer(self, project: str, texts: list[str]) -> list[RowLabel]:
