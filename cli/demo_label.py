@@ -101,7 +101,7 @@ class Lesson:
                 if holders >= machines:
                     break
                 pause.wait(LOOK_S)
-        self._out.print(f"learners and corrections live on {holders} machines")
+        self._out.print(f"rows and corrections are kept by {holders} machines")
 
     def _answer_until(self, answers: int) -> None:
         from protocol.labelling import AnswerRequest, ProjectInfo, Questions

@@ -21,6 +21,8 @@ from protocol.labelling import AnswerRequest, ProjectInfo, QuestionRow, Question
 PATIENCE_S = 300.0
 SHOWN = 1_200
 """Characters of a row on the screen."""
+NAMED = 4
+"""Machines named beside a question."""
 
 ReadKey = Callable[[], str]
 """The next key; "" when there will be none."""
@@ -70,8 +72,8 @@ def _standing(question: QuestionRow, info: ProjectInfo) -> str:
         parts.append(f"expected accuracy {info.expected:.0%}")
     if info.held_back is not None:
         parts.append(f"held back {info.held_back.accuracy:.0%} ({info.held_back.low:.0%} to {info.held_back.high:.0%})")
-    if info.holders > 1:
-        parts.append(f"learners on {info.holders} machines")
+    if len(info.learners) > 1:
+        parts.append(f"learners divided onto {len(info.learners)} machines ({', '.join(info.learners[:NAMED])})")
     return ", ".join(parts) + ". " + (info.hint if info.phase == "enough" else "")
 
 

@@ -15,7 +15,7 @@ from protocol.api import Event
 QUEUE = 256
 """Events a slow listener may fall behind; older ones are dropped for it alone."""
 
-EventKind = Literal["member", "birth", "death", "message", "consensus", "run"]
+EventKind = Literal["member", "birth", "death", "message", "consensus", "run", "labelling"]
 log = structlog.get_logger("events")
 
 

@@ -43,6 +43,7 @@ from node.http.app import build_app
 from node.http.server import ApiServer
 from node.http.services import Services
 from node.keyring import Keyring
+from node.label.around import Around, HostedMinds
 from node.label.assemble import build_desk
 from node.links.exchange import Exchange
 from node.links.wss import WssFactory
@@ -63,7 +64,7 @@ from node.tasks.registry import shipped_tasks
 from node.tokens import SqliteTokens, TokenView
 from protocol.api import BroadcastRequest
 from protocol.errors import Malformed
-from protocol.identity import Credentials, Member, show_id
+from protocol.identity import Credentials, Member, NodeId, show_id
 from protocol.messages import PROTOCOL_VERSION, Announcement, Gossip, Hello
 from protocol.topics import TopicModel
 
@@ -189,8 +190,9 @@ class Parts:
             self.runs.register(job)
         self.runs.register_files(home.file_job)
         self.desk = build_desk(
-            self._runtime, store, lambda: self._now.credentials, self.exchange, self.directory.living, self.blobs, self.broadcast
-        )
+            self._runtime, store, lambda: self._now.credentials, self.exchange, self.directory.living, self.blobs, self.broadcast,
+            Around(HostedMinds(self.host), lambda: self.host.capacity.agents, self._name_of, self._on_labelling_event),
+        )  # fmt: skip
 
     def api(self, controls: Controls, port: int) -> ApiServer:
         """The HTTP API over these parts; not listening yet."""
@@ -270,6 +272,13 @@ class Parts:
 
     def _on_agent_event(self, kind: Literal["birth", "death"], data: EventData) -> None:
         self.events.emit(kind, dict(data))
+
+    def _name_of(self, node: NodeId) -> str:
+        view = self.members.get(node)
+        return view.announcement.name if view is not None else self._config.name if node == self._now.credentials.node_id else show_id(node)
+
+    def _on_labelling_event(self, data: EventData) -> None:
+        self.events.emit("labelling", dict(data))
 
     def _on_run_event(self, data: EventData) -> None:
         self.events.emit("run", dict(data))

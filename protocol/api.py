@@ -453,7 +453,7 @@ class BroadcastRequest(Struct, frozen=True, forbid_unknown_fields=True):
 class Event(Struct, frozen=True):
     """What `/v1/events` streams."""
 
-    event: Literal["member", "birth", "death", "message", "consensus", "run"]
+    event: Literal["member", "birth", "death", "message", "consensus", "run", "labelling"]
     at: float
     data: dict[str, str | float | int | bool | None]
 

@@ -50,6 +50,20 @@ class ExamplesRequest(Struct, frozen=True, forbid_unknown_fields=True):
     labels: Annotated[list[Label], Meta(min_length=1, max_length=MAX_ROWS_AT_ONCE)]
 
 
+class GuestInfo(Struct, frozen=True):
+    """A brain that may vote on the least sure rows, and why it is asked or not."""
+
+    name: str
+    weight: float
+    reason: str
+
+
+class GuestsRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """Whether brains may read rows of this project, on this node and until it stops: false pauses them."""
+
+    asked: bool
+
+
 class HelperInfo(Struct, frozen=True):
     node_id: str
     rows: int
@@ -102,6 +116,10 @@ class ProjectInfo(Struct, frozen=True):
     holders: int = 1
     """Live nodes that hold its corrections and learners."""
     latest_changes: list[ChangedAnswer] = []
+    guests: list[GuestInfo] = []
+    """Brains of this node that were tried on this project."""
+    learners: list[str] = []
+    """Names of the live machines that have room for the project's learners and made them, this one included if it did."""
 
 
 class QuestionRow(Struct, frozen=True):

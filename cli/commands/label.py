@@ -20,6 +20,7 @@ from protocol.labelling import (
     MAX_TEXT,
     AnswerRequest,
     ExamplesRequest,
+    GuestsRequest,
     ProjectInfo,
     ProjectRequest,
     Questions,
@@ -31,11 +32,13 @@ from protocol.labelling import (
 
 app = typer.Typer(add_completion=False)
 
-VERBS = ("ls", "show", "stats", "resume", "export")
+VERBS = ("ls", "show", "stats", "resume", "export", "guests")
 PATIENCE_S = 300.0
 """The first question waits until the learners have looked at the whole pile."""
 LOOK_S = 0.5
 BYTES_AT_ONCE = 500_000
+SHOWN = 8
+"""Machines named at once."""
 CONTINUED = 8
 """Questions fetched at a time when answers come from a column."""
 
@@ -44,7 +47,7 @@ CONTINUED = 8
 @with_target
 def label(
     target: Target,
-    what: Annotated[str, typer.Argument(metavar="FILE|ls|show|stats|resume|export", help="A file, or what to do with a project.")],
+    what: Annotated[str, typer.Argument(metavar="FILE|ls|show|stats|resume|export|guests", help="A file, or what to do with a project.")],
     id: Annotated[str, typer.Argument(metavar="[ID]", help="The project, after a verb.")] = "",  # noqa: A002 - the name users see
     labels: Annotated[str, typer.Option("--labels", help="The labels, separated by commas; without it they are named on the way.")] = "",
     text_column: Annotated[str | None, typer.Option("--text-column", help="The column to label; guessed where it is not given.")] = None,
@@ -54,14 +57,16 @@ def label(
     encoding: Annotated[str | None, typer.Option("--encoding", help="The file's encoding where it is not Unicode: cp1252, say.")] = None,
     oracle: Annotated[str | None, typer.Option("--oracle", help="Answer from this column instead of asking.")] = None,
     local: Annotated[bool, typer.Option("--local", help="Keep the text on the daemon's machine.")] = False,
+    pause: Annotated[bool, typer.Option("--pause", help="With guests: no brain reads rows of the project until `guests` again.")] = False,
 ) -> int | None:
     """Label every row of a file, asking you about the rows that teach most.
 
-    The same file and labels again go on where they were. `moot label resume ID` asks on, `export ID` writes the file.
+    The same file and labels again go on where they were. `moot label resume ID` asks on, `export ID` writes the file;
+    `guests ID --pause` keeps brains from reading its rows.
     """
     client = target.client()
     if what in VERBS and not Path(what).is_file():
-        return _verb(target, client, what, id, text_column, encoding, out)
+        return _verb(target, client, what, id, text_column, encoding, out, pause)
     pile = open_pile(Path(what), text_column, encoding)
     if oracle is not None and oracle not in pile.columns:
         raise InvalidRequest(f"{pile.path} has no column '{oracle}': it has {', '.join(pile.columns)}.", param="oracle")
@@ -86,13 +91,16 @@ def label(
 
 
 def _verb(
-    target: Target, client: Client, verb: str, project: str, column: str | None, encoding: str | None, out: Path | None
+    target: Target, client: Client, verb: str, project: str, column: str | None, encoding: str | None, out: Path | None, pause: bool
 ) -> int | None:
     if verb == "ls":
         target.show(client.get("/v1/labelling", list[ProjectInfo]), _render_list)
         return None
     if not project:
         raise InvalidRequest(f"`moot label {verb}` needs the id of a project: `moot label ls` lists them.")
+    if verb == "guests":
+        target.show(client.post(f"{_path(project)}/guests", ProjectInfo, GuestsRequest(not pause), PATIENCE_S), render_project)
+        return None
     info = client.get(_path(project), ProjectInfo)
     if verb in ("show", "stats"):
         target.show(info, render_project)
@@ -212,7 +220,8 @@ def render_project(info: ProjectInfo) -> RenderableType:
         ["pile", info.name],
         ["phase", f"{info.phase}: {info.hint}"],
         ["rows", f"{info.rows}, {info.read} read by {len(info.helpers)} machine{'s' * (len(info.helpers) != 1)}"],
-        ["home", f"{info.home}; learners and corrections live on {info.holders} machine{'s' * (info.holders > 1)}"],
+        ["home", f"{info.home}; rows and corrections are kept by {info.holders} machine{'s' * (info.holders > 1)}"],
+        ["learners", divided(info)],
         ["labels", ", ".join(info.labels)],
         [
             "answers",
@@ -226,10 +235,19 @@ def render_project(info: ProjectInfo) -> RenderableType:
         rows.append(["held-back accuracy", text])
     rows += [["changed answer", f"row {one.row + 1}: {one.label} (was {one.former})"] for one in info.latest_changes]
     rows += [["learner", f"{name}  weight {weight:.2f}"] for name, weight in info.heads.items()]
+    rows += [["guest", f"{guest.name}  weight {guest.weight:.2f}, {guest.reason}"] for guest in info.guests]
     rows += [
         ["machine", f"{helper.node_id}  {helper.rows} rows{'  BARRED: it sent wrong work' * helper.barred}"] for helper in info.helpers
     ]
     return table(["", ""], rows)
+
+
+def divided(info: ProjectInfo) -> str:
+    """Where the project's learners are."""
+    if not info.learners:
+        return "on no machine yet: they are made when the first question is asked"
+    count = len(info.learners)
+    return f"divided onto {count} machine{'s' * (count > 1)} ({', '.join(info.learners[:SHOWN])}{', ...' * (count > SHOWN)})"
 
 
 def _render_list(projects: list[ProjectInfo]) -> RenderableType:

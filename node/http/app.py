@@ -59,6 +59,7 @@ from protocol.api import (
 from protocol.labelling import (
     AnswerRequest,
     ExamplesRequest,
+    GuestsRequest,
     ProjectInfo,
     ProjectRequest,
     Questions,
@@ -130,6 +131,7 @@ ROUTES: tuple[Route, ...] = (
     post("/v1/labelling/{id}/answer", label.answer, "Label, skip or undo a row", takes=AnswerRequest, gives=ProjectInfo, timeout_s=300.0),
     get("/v1/labelling/{id}/labels", label.labels, "Labels of rows", takes=label.RowsQuery, gives=RowLabels, timeout_s=300.0),
     post("/v1/labelling/{id}/judge", label.judge, "Label new texts", takes=TextsRequest, gives=list[RowLabel], timeout_s=300.0),
+    post("/v1/labelling/{id}/guests", label.guests, "Pause brains that read its rows, or go on", takes=GuestsRequest, gives=ProjectInfo),
     post("/v1/labelling/{id}/receipt", label.receipt, "Merkle root over all rows", gives=ReceiptInfo, timeout_s=600.0),
     post("/v1/broadcast", control.broadcast, "Tell every node; arrives as a `message` event", takes=BroadcastRequest, gives=type(None)),
     get("/v1/events", events.stream, "What happens, as WebSocket or SSE", gives=Event, media="text/event-stream", timeout_s=None),

@@ -52,6 +52,7 @@ from protocol.api import (
 from protocol.labelling import (
     AnswerRequest,
     ExamplesRequest,
+    GuestsRequest,
     ProjectInfo,
     ProjectRequest,
     Questions,
@@ -147,6 +148,7 @@ class LabelService(Protocol):
     async def labels(self, project: str, start: int, /) -> RowLabels: ...
     async def judge(self, project: str, texts: list[str], /) -> list[RowLabel]: ...
     async def receipt(self, project: str, /) -> ReceiptInfo: ...
+    async def ask_guests(self, project: str, request: GuestsRequest, /) -> ProjectInfo: ...
 
 
 class ControlService(Protocol):

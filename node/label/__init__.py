@@ -7,7 +7,9 @@
     calibration.py  how sure the pool may be, and how good the labels are: a posterior over its temperature
     guests.py     voters too dear to read every row: weighed on held-back corrections, asked where the heads are unsure
     fewshot.py    a language model as a guest: agents with corrections as examples, and votes from their log-probabilities
-    invitation.py asking a guest: what to read, its votes, what the panel makes of them
+    invitation.py asking guests in the background: what to read, their votes, what the panel makes of them
+    around.py     what labelling asks of the rest of the node: hosted brains, capacity, names, events
+    room.py       whether a node has room for the learners of a project that another one started
     teacher.py    which rows to ask the user about: coverage first, then margin, density and diversity
     bench.py      one project's learners in memory: what to ask, what was learnt, how rows are labelled
     vectors.py    embeddings as bytes, checked
@@ -19,9 +21,12 @@
     lending.py    a node that does not hold a project asks one that does
     assemble.py   how a node's parts make a desk
 
-What is a first form here: other nodes share the reading (embedding) of rows, which is nearly all of the time; every node then keeps
-learners of its own, rebuilt from the same rows and corrections (they agree but for rows on the edge), instead of dividing them among
-machines with room. Any member may correct.
-A guest (`guests.py`, a language model that reads the least sure rows) votes on rows of the pile that it read, not on new texts; the desk
-does not invite guests yet: measured, the 270M made labels worse.
+What is a first form here. Two things are divided among machines: the reading (embedding) of rows, which is nearly all of the time, and
+who has a project's learners: its home always, another node when it hears of corrections and has room (`room.py`), else it declines and
+passes what it is asked on to one that has them. Dividing them means that each such node makes learners of its own from the same rows and
+signed corrections (they agree but for rows on the edge): no trained weights travel, and a project's learners are not split. Who has them is
+what nodes say of themselves when they catch up, shown by `moot label show`, on the screen, and as an event `labelling`. Any member may
+correct.
+A guest (a language model that reads the least sure rows, `guests.py`) is asked by each node that hosts its brain, for the learners of that
+node. It votes on rows of the pile that it read, not on new texts, and most are not asked: see `docs/benchmarks/label.md`.
 """

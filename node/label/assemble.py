@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from node.blobs import Blobs
+from node.label.around import Around
 from node.label.book import LabelBook
 from node.label.crew import Crew, Reader
 from node.label.desk import Desk
@@ -25,10 +26,11 @@ def build_desk(
     living: Callable[[], list[NodeId]],
     blobs: Blobs,
     broadcast: Broadcast,
+    around: Around | None = None,
 ) -> Desk:
     """`living` names the live nodes, this one included."""
     reader, book, me = Reader(runtime), LabelBook(store), credentials().node_id
     sharing = Sharing(runtime, credentials, book, blobs, exchange, broadcast, living)
     broadcast.on(TOPIC, sharing.deliver)
     crew, lending = Crew(runtime, me, exchange, living, reader), Lending(me, exchange, living)
-    return Desk(runtime, me, book, reader, crew, lending, sharing)
+    return Desk(runtime, me, book, reader, crew, lending, sharing, around)

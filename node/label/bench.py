@@ -10,12 +10,11 @@ import numpy as np
 from node.label.book import Batch
 from node.label.calibration import Estimate
 from node.label.guests import Guests, Wish
-from node.label.panel import Panel, Verdict
+from node.label.panel import Held, Panel, Verdict
 from node.label.teacher import BATCH, COVERAGE, choose, cover
 from node.label.vectors import unpack
 from node.label.views import Matrix
-from protocol.errors import Conflict
-from protocol.labelling import HeldBack, QuestionRow, RowLabel
+from protocol.labelling import GuestInfo, HeldBack, QuestionRow, RowLabel
 
 SURE = 0.5
 """Below this confidence a row is left unlabelled."""
@@ -93,8 +92,17 @@ class Bench:
 
     def measure(self, labels: Sequence[str]) -> None:
         """Weights, calibration and the estimate from corrections held back, when due."""
-        rows, targets = self._known(labels)
-        if self._verdict is not None and self.panel.measure(rows, targets, len(labels)):
+        if self.due:
+            self.weigh(self.hold_back(labels))
+
+    def hold_back(self, labels: Sequence[str]) -> Held:
+        """The long part of `measure`: changes nothing, so a thread of its own may do it while answers are learnt."""
+        return self.panel.hold_back(*self._known(labels), len(labels))
+
+    def weigh(self, held: Held) -> None:
+        """The short part, where the learners live."""
+        self.panel.take(held)
+        if self._verdict is not None:
             self._judge_pool()
 
     def questions(self, count: int, labels: Sequence[str]) -> list[QuestionRow]:
@@ -128,18 +136,20 @@ class Bench:
             return None
         return self.guests.wish(name, self._texts, self._verdict.shares, self.panel.held_back, self.panel.calibration)
 
+    def guest_infos(self) -> list[GuestInfo]:
+        """What is known of each guest, for people."""
+        return [GuestInfo(name, guest.weight, guest.reason) for name, guest in self.guests.known.items()]
+
     def hear(self, name: str, wish: Wish, votes: Matrix) -> None:
-        """The guest's votes on its wish, shape (texts, labels). Raises `Conflict` when corrections changed under it: wish again."""
-        held = self.panel.held_back
-        if held is None or self._verdict is None or len(held.labels) != len(wish.known):
-            raise Conflict("Corrections came while the guest read: what it should read has changed.")
-        self.guests.hear(name, wish, votes, held, self.panel.calibration)
-        self._judge_pool()
+        """The guest's votes on its wish, shape (texts, labels)."""
+        self.guests.hear(name, wish, votes)
+        if self._verdict is not None:
+            self._judge_pool()
 
     def heads(self) -> dict[str, float]:
-        """Weight of each learner; of a guest, beside their sum of 1, what its vote adds on the rows that it reads."""
+        """Weight of each learner; of a guest that is asked, beside their sum of 1, what its vote adds on the rows that it reads."""
         weights = dict(zip(self.panel.names, self.panel.weights, strict=True))
-        guests = {name: guest.weight for name, guest in self.guests.known.items() if guest.measured_at}
+        guests = {name: guest.weight for name, guest in self.guests.known.items() if guest.weight}
         return {name: round(float(weight), 3) for name, weight in (weights | guests).items()}
 
     def expected(self) -> float | None:

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from node.label.around import Around
 from node.label.book import Batch, LabelBook, ProjectRecord
+from node.label.invitation import Invitations
+from node.label.room import why_no_room
 from node.label.sharing import Sharing, cut
 from node.runtime import Runtime
 from protocol.corrections import Charter, Part
@@ -28,10 +31,18 @@ log = structlog.get_logger("labelling")
 class Benches:
     """Owns every `Bench` and the thread they work on."""
 
-    def __init__(self, runtime: Runtime, book: LabelBook, sharing: Sharing) -> None:
+    def __init__(self, runtime: Runtime, book: LabelBook, sharing: Sharing, around: Around) -> None:
         self._book = book
         self._sharing = sharing
+        self._around = around
         self.thread = runtime.worker("labelling: learners")
+        self._measuring = runtime.worker("labelling: holding corrections back")
+        """Beside the learners: an answer does not wait for it."""
+        self._measured: dict[str, asyncio.Task[None]] = {}
+        """Projects whose corrections are held back at this moment."""
+        self.invitations = Invitations(around.minds, self.thread.run)
+        self._foreign: set[str] = set()
+        """Projects of other nodes among those open."""
         self._open: dict[str, Bench] = {}
         self._opening = asyncio.Lock()
         self._stale: set[str] = set()
@@ -46,10 +57,24 @@ class Benches:
         """The project's learners if they are in memory."""
         return self._open.get(project)
 
+    def declines(self, project: str, record: ProjectRecord, rows: int) -> str:
+        """Why this node makes no learners for a project that another one started; empty when it does or has them already."""
+        if not record.home or project in self._open:
+            return ""
+        return why_no_room(min(rows, POOL), len(self._foreign), self._around.capacity)
+
     async def get(self, project: str, record: ProjectRecord) -> Bench:
-        """The project's learners, loaded and taught what they do not know yet. Raises `Conflict` before the pile is read."""
+        """The project's learners, loaded and taught what they do not know yet.
+
+        Raises `Conflict` before the pile is read, `NotAvailable` where there is no room for them.
+        """
         async with self._opening:
+            charter = self._sharing.charters.get(project)
+            if reason := self.declines(project, record, charter.rows if charter is not None else 0):
+                where = ", ".join(self._around.name_of(node) for node in self._sharing.learners(project)) or record.home
+                raise NotAvailable(f"This node has no room for the learners of project {project} ({reason}): ask {where}.")
             bench = self._open.pop(project, None)
+            loaded = bench is None
             if bench is None:
                 from node.label.bench import Bench  # numpy: a node that labels nothing does without
 
@@ -66,17 +91,51 @@ class Benches:
             elif project in self._stale:
                 await self.learn(project, record, bench)
             self._open[project] = bench
+            if record.home:
+                self._foreign.add(project)
             while len(self._open) > OPEN:
-                del self._open[next(iter(self._open))]
+                oldest = next(iter(self._open))
+                del self._open[oldest]
+                self._foreign.discard(oldest)
+            if loaded:
+                self.divided(project)
             return bench
+
+    def divided(self, project: str) -> None:
+        """Tell of the machines that have a shared project's learners now."""
+        names = [self._around.name_of(node) for node in self._sharing.learners(project)]
+        if project in self._sharing.charters and names:
+            self._around.on_event({"project": project, "learners_on": len(names), "machines": ", ".join(names)})
 
     async def learn(self, project: str, record: ProjectRecord, bench: Bench) -> None:
         """All answers that stand; the learners know them when this returns, calibration follows."""
         self._stale.discard(project)
         bench.answers = await self._book.answers(project)
         await self.thread.run(bench.learn, record.labels)
-        if self._tasks is not None and bench.due:
-            self._tasks.create_task(self.thread.run(bench.measure, record.labels), name=f"measuring {project[:8]}")
+        if self._tasks is not None and bench.due and project not in self._measured:
+            measuring = self._measure(project, record, bench)
+            self._measured[project] = self._tasks.create_task(measuring, name=f"measuring {project[:8]}")
+
+    async def settled(self, project: str) -> None:
+        """When what was answered is weighed too: labels wait for it, answers do not."""
+        if (measuring := self._measured.get(project)) is not None:
+            await asyncio.wait([measuring])
+
+    async def _measure(self, project: str, record: ProjectRecord, bench: Bench) -> None:
+        """Hold corrections back and weigh by them, again if as many came meanwhile; then guests may read."""
+        try:
+            while bench.due:
+                held = await self._measuring.run(bench.hold_back, record.labels)
+                await self.thread.run(bench.weigh, held)
+        finally:
+            self._measured.pop(project, None)
+        self.invite(project, record, bench)
+
+    def invite(self, project: str, record: ProjectRecord, bench: Bench) -> None:
+        """Let guests read in the background what they should read now."""
+        if self._tasks is not None:
+            reading = self.invitations.invite(project, bench, record.labels, local=record.local)
+            self._tasks.create_task(reading, name=f"guests of {project[:8]}")
 
     def outdated(self, project: str) -> None:
         """Corrections came from elsewhere: they are learnt before the learners are used again."""

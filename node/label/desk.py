@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 
 import structlog
 
+from node.label.around import Around
 from node.label.benches import Benches
 from node.label.book import Batch, LabelBook, ProjectRecord
 from node.label.crew import Crew, Pile, Reader
@@ -25,6 +26,7 @@ from protocol.labelling import (
     AnswerRequest,
     ChangedAnswer,
     ExamplesRequest,
+    GuestsRequest,
     HelperInfo,
     MerkleTree,
     ProjectInfo,
@@ -48,7 +50,15 @@ class Desk:
     """`run` it in the daemon's TaskGroup."""
 
     def __init__(
-        self, runtime: Runtime, me: NodeId, book: LabelBook, reader: Reader, crew: Crew, lending: Lending, sharing: Sharing
+        self,
+        runtime: Runtime,
+        me: NodeId,
+        book: LabelBook,
+        reader: Reader,
+        crew: Crew,
+        lending: Lending,
+        sharing: Sharing,
+        around: Around | None = None,
     ) -> None:
         self._runtime = runtime
         self._me = me
@@ -59,7 +69,9 @@ class Desk:
         self._sharing = sharing
         lending.serve(self._judge_for_peer)
         sharing.watch(self._on_change)
-        self._benches = Benches(runtime, book, sharing)
+        self._around = around or Around()
+        self._benches = Benches(runtime, book, sharing, self._around)
+        sharing.watch_learners(lambda project: self._benches.known(project) is not None, self._benches.divided)
         self._loaded = asyncio.Event()
         self._records: dict[str, ProjectRecord] = {}
         """As the book has them."""
@@ -157,7 +169,24 @@ class Desk:
             home=record.home or show_id(self._me),
             holders=self._sharing.holders(project) if project in self._sharing.charters else 1,
             latest_changes=[ChangedAnswer(*change) for change in latest],
+            guests=bench.guest_infos() if bench else [],
+            learners=[self._around.name_of(node) for node in self._learners(project)],
         )
+
+    def _learners(self, project: str) -> list[NodeId]:
+        if project in self._sharing.charters:
+            return self._sharing.learners(project)
+        return [self._me] if self._benches.known(project) is not None else []
+
+    async def ask_guests(self, project: str, request: GuestsRequest) -> ProjectInfo:
+        """Pause the brains that read rows of this project here, or let them go on."""
+        record = await self._record(project)
+        if request.asked:
+            self._benches.invitations.paused.discard(project)
+            self._benches.invite(project, record, await self._benches.get(project, record))
+        else:
+            self._benches.invitations.paused.add(project)
+        return await self.info(project)
 
     async def add(self, project: str, request: RowsRequest) -> ProjectInfo:
         """Take rows. Raises `Conflict` when they do not follow those that are here."""
@@ -234,6 +263,7 @@ class Desk:
         """The rows of the batch that holds `start`, as they are labelled now."""
         record = await self._record(project)
         bench = await self._benches.get(project, record)
+        await self._benches.settled(project)
         batch = await self._book.batch(project, start)
         if record.home:
             batch = await anext(self._borrowed(project, start), None)
@@ -251,14 +281,15 @@ class Desk:
         if charter is not None and charter.embedder == await self._reader.name():
             try:
                 return await self._judge_here(project, texts)
-            except PeerError:  # its rows are not here yet and cannot be had
-                log.info("a project's rows are not to be had; another node is asked", project=project)
-        return await self._lending.judge(project, texts)
+            except (PeerError, NotAvailable) as error:  # its rows cannot be had, or there is no room for its learners
+                log.info("another node is asked about a project", project=project, reason=str(error))
+        return await self._lending.judge(project, texts, self._sharing.learners(project))
 
     async def _judge_here(self, project: str, texts: list[str]) -> list[RowLabel]:
         record = await self._record(project)
         bench = await self._benches.get(project, record)
         vectors = await self._reader.read(texts)
+        await self._benches.settled(project)
         return await self._benches.thread.run(bench.judge, texts, vectors, record.labels)
 
     async def _judge_for_peer(self, project: str, texts: list[str]) -> list[RowLabel]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
@@ -36,9 +36,9 @@ class Lending:
 
         self._exchange.on(JudgeRows, answer)
 
-    async def judge(self, project: str, texts: list[str]) -> list[RowLabel]:
-        """The first node that knows the project answers. Raises `NotFound` when none does."""
-        for node in self._living():
+    async def judge(self, project: str, texts: list[str], learners: Sequence[NodeId] = ()) -> list[RowLabel]:
+        """The first node that knows the project answers, those with its `learners` before others. Raises `NotFound` when none does."""
+        for node in sorted(self._living(), key=lambda node: node not in learners):
             if node == self._me:
                 continue
             try:

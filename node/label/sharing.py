@@ -86,14 +86,22 @@ class Sharing:
         self.barred: set[NodeId] = set()
         """Found lying here: their corrections are not taken."""
         self._holders: dict[str, set[NodeId]] = {}
+        self._learners: dict[str, set[NodeId]] = {}
+        """Other nodes that said of themselves that they have the learners."""
         self._waiting: list[Correction] = []
         self._news = asyncio.Event()
         self._changed: Callable[[str], None] = lambda project: None
+        self._learns: Callable[[str], bool] = lambda project: False
+        self._divided: Callable[[str], None] = lambda project: None
         courier.on(LabelSync, self._serve)
 
     def watch(self, changed: Callable[[str], None]) -> None:
         """`changed(project)` after every correction that came from elsewhere and stands."""
         self._changed = changed
+
+    def watch_learners(self, learns: Callable[[str], bool], divided: Callable[[str], None]) -> None:
+        """`learns`: whether this node has a project's learners; `divided(project)` when another node said that it has, or no longer."""
+        self._learns, self._divided = learns, divided
 
     async def open(self) -> None:
         """What is known from before; before `run`."""
@@ -218,6 +226,7 @@ class Sharing:
         for held in message.held:
             if held.whole and held.project in self.charters:
                 self._holders.setdefault(held.project, set()).add(peer.node_id)
+            self._hear_learner(peer.node_id, held)
         news, size = News([], []), 0
         for project, charter in list(self.charters.items()):
             if project not in theirs:
@@ -234,12 +243,18 @@ class Sharing:
                 news.corrections.append(said)
         return LabelNews(pack_news(news))
 
+    def _hear_learner(self, node: NodeId, held: ProjectMark) -> None:
+        known = self._learners.get(held.project, set())
+        if held.project in self.charters and held.learns != (node in known):
+            self._learners[held.project] = known | {node} if held.learns else known - {node}
+            self._divided(held.project)
+
     async def _marks(self) -> list[ProjectMark]:
         return [await self._mark(project) for project in list(self.charters)]
 
     async def _mark(self, project: str) -> ProjectMark:
         ranks = await self._book.ranks(project)
-        return ProjectMark(project, len(ranks), mark(ranks), self.whole(self.charters[project]))
+        return ProjectMark(project, len(ranks), mark(ranks), self.whole(self.charters[project]), self._learns(project))
 
     # ---- rows ----------------------------------------------------------------------------------------------------------
 
@@ -250,6 +265,11 @@ class Sharing:
     def holders(self, project: str) -> int:
         """Nodes that hold the project, as they said, and live; this one included."""
         return 1 + len(self._holders.get(project, set()) & set(self._living()) - {self._credentials().node_id})
+
+    def learners(self, project: str) -> list[NodeId]:
+        """Live nodes that have the project's learners, as they said; this one included if it does."""
+        me = [self._credentials().node_id] if self._learns(project) else []
+        return me + sorted(self._learners.get(project, set()) & set(self._living()) - {self._credentials().node_id})
 
     async def parts(self, project: str) -> AsyncIterator[Part]:
         """The pool. Raises `Unreachable` when nobody gives a part, `Malformed` when one is not what it should be."""

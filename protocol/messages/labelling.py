@@ -42,6 +42,8 @@ class ProjectMark(Struct, frozen=True, array_like=True):
     count: Count
     mark: Annotated[bytes, Meta(min_length=8, max_length=8)]
     whole: bool
+    learns: bool = False
+    """Its learners are in that node's memory."""
 
 
 class LabelSync(Struct, frozen=True, array_like=True, tag=74):

@@ -17,6 +17,8 @@ from tests.bench.report import Bar, Report
 BASELINES = ("TF-IDF + LR, margin", "MiniLM + LR, margin", "k-means, MiniLM LR + label spreading, margin")
 START = 24
 """Rows that a baseline begins with."""
+JUDGED_UP_TO = 0.96
+"""Accuracy at full coverage up to which abstaining is judged: above it, fewer than 4 points are left for the 2 that are asked."""
 STRANGE_SHARE = 100
 """Out-of-scope rows put into the pile where the cut-off of "none of these" is measured; the others stay new."""
 
@@ -91,6 +93,7 @@ def _note(stage: Stage, train: Split, test: Split, strangers: Split, course: Cou
     estimate = stage.panel.estimate()
     assert estimate is not None
     course.honesty[stage.answers].append({
+        "accuracy": float(hit.mean()),
         "selective_gain": float(hit[kept].mean() - hit.mean()),
         "selective_gain_possible": float(min(1.0, hit.mean() / 0.9) - hit.mean()),
         "ece": calibration_error(sure, hit),
@@ -162,10 +165,13 @@ def _honest(name: str, course: Course, report: Report) -> None:
     means = {stop: course.means(stop) for stop in STOPS}
     report.results[f"{name}: honesty"] = {str(stop): means[stop] for stop in STOPS}
     report.bars += [Bar(f"{name}: expected calibration error, {stop} answers", means[stop]["ece"], "<=", 0.04) for stop in STOPS]
-    report.bars += [
-        Bar(f"{name}: accuracy gained at 90% coverage, {stop} answers (baseline: all there is to gain)", means[stop]["selective_gain"],
-            ">=", 0.02, means[stop]["selective_gain_possible"]) for stop in STOPS
-    ]  # fmt: skip
+    for stop in STOPS:
+        gained, possible = means[stop]["selective_gain"], means[stop]["selective_gain_possible"]
+        what = f"{name}: accuracy gained at 90% coverage, {stop} answers"
+        if means[stop]["accuracy"] <= JUDGED_UP_TO:
+            report.bars.append(Bar(f"{what} (baseline: all there is to gain)", gained, ">=", 0.02, possible))
+        else:
+            report.results[f"{what}: not judged, accuracy is {means[stop]['accuracy']:.3f}"] = {"gained": gained, "to gain": possible}
     worst = min(STOPS, key=lambda stop: means[stop]["auroc"])
     report.bars.append(
         Bar(f"{name}: AUROC of none of these, worst of four", means[worst]["auroc"], ">=", 0.92, means[worst]["auroc_largest_probability"])

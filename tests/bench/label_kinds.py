@@ -10,7 +10,7 @@ import numpy as np
 
 from node.label.calibration import calibrate
 from node.label.fewshot import AGENTS, round_of
-from node.label.guests import LEAST_SURE, Guests, Wish
+from node.label.guests import LEAST_SURE, Guests, Wish, effective
 from node.label.heads import GraphHead, logs, softmax
 from node.label.views import Matrix
 from node.runtime import SystemRuntime
@@ -58,28 +58,31 @@ def measure(shelf: Shelf, tell: Callable[[str], None], report: Report) -> None:
         guests = Guests()
         wish = guests.wish("gemma", train.texts, stage.panel.judge_pile().shares, held, stage.panel.calibration)
         if wish is not None:
-            guests.hear("gemma", wish, gemma.votes(wish, labels), held, stage.panel.calibration)
+            guests.hear("gemma", wish, gemma.votes(wish, labels))
         known = tuple((train.texts[row], int(label)) for row, label in zip(held.rows, held.labels, strict=True))
-        alone = gemma.votes(Wish(tuple(test.texts), np.empty(0, np.int64), np.arange(TEST), known, len(labels)), labels)
+        none, nobody = np.empty(0, np.int64), np.empty(0, np.float32)
+        alone = gemma.votes(Wish(tuple(test.texts), none, np.arange(TEST), known, nobody, none, nobody, len(labels)), labels)
         weight = guests.known["gemma"].weight
-        everywhere = softmax(logs(verdict.shares) + np.float32(weight or 0.5) * logs(alone))
         least = verdict.shares.max(1).argsort()[: int(LEAST_SURE * TEST)]
-        joined = verdict.shares.copy()
-        joined[least] = softmax(logs(joined[least]) + np.float32(weight) * logs(alone[least]))
+        forced = weight or 0.5
+        joined, pressed = verdict.shares.copy(), verdict.shares.copy()
+        joined[least] = softmax(logs(joined[least]) + np.float32(weight) * logs(alone[least])) if weight else joined[least]
+        pressed[least] = softmax(logs(pressed[least]) + np.float32(forced) * logs(alone[least]))
         rows = {
             "heads (the product without Gemma)": verdict.shares,
             "graph heads only": _only(stage, verdict.votes, graph=True),
             "logistic heads only": _only(stage, verdict.votes, graph=False),
             f"Gemma few-shot alone, {AGENTS} agents": alone,
-            "heads and Gemma on the least sure tenth (the product)": joined,
-            f"heads and Gemma on every row, weight {weight or 0.5}": everywhere,
+            f"heads and Gemma on the least sure tenth, weight {weight} (the product)": joined,
+            f"heads and Gemma on the least sure tenth, weight {forced} whatever its trial said": pressed,
         }
         report.results[f"kinds: {NAME}, {stage.answers} answers, {TEST} rows, accuracy and log-loss"] = {
             who: _score(shares, gold) for who, shares in rows.items()
         }
         report.results[f"kinds: Gemma's weight after {stage.answers} answers"] = {
-            "weight": weight, "gain, nats a held-back unsure correction": round(guests.known["gemma"].gain, 4),
+            "weight": weight, "reason": guests.known["gemma"].reason,
             "held-back corrections read": 0 if wish is None else len(wish.held),
+            "worth so many equal ones": 0 if wish is None else round(effective(wish.counts), 1),
         }  # fmt: skip
     report.results["kinds: rows Gemma reads in a second"] = round(gemma.rows / gemma.seconds, 1)
 

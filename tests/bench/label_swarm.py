@@ -14,6 +14,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -197,6 +198,7 @@ def _swarm(count: int, *, pins: list[int] | None = None, liars: int = 0, hashed:
     with ExitStack() as stack:
         root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="moot-bench-")))
         stack.enter_context(_environment({"OMP_NUM_THREADS": "1"}))
+        stack.enter_context(_ended_by_sigterm())
         nodes: list[ChildDaemon] = []
         invitation: tuple[str, ...] = ()
         for number in range(count):
@@ -221,6 +223,21 @@ def _start(root: Path, name: str, flags: tuple[str, ...], change: str) -> ChildD
     (folder / "sitecustomize.py").write_text(change)
     with _environment({"PYTHONPATH": f"{folder}{os.pathsep}{Path(__file__).parents[2]}"}):
         return ChildDaemon(root / name, flags)
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM unwinds like Ctrl-C, so that daemons end with whoever started them; a second one while they end changes nothing."""
+
+    def end(number: int, frame: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from protocol.labelling import (
     MAX_TEXT,
     AnswerRequest,
     ExamplesRequest,
+    GuestsRequest,
     ProjectInfo,
     ProjectRequest,
     Questions,
@@ -79,6 +80,10 @@ async def judge(call: Call[TextsRequest]) -> list[RowLabel]:
 
 async def receipt(call: Call[None]) -> ReceiptInfo:
     return await _desk(call).receipt(call.path("id"))
+
+
+async def guests(call: Call[GuestsRequest]) -> ProjectInfo:
+    return await _desk(call).ask_guests(call.path("id"), call.body)
 
 
 async def by_project(call: Call[Any], request: ConsensusRequest, project: str) -> ConsensusAnswer:

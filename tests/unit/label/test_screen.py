@@ -44,10 +44,10 @@ def answers(keys: str, labels: list[str] = LABELS) -> list[AnswerRequest]:
 
 
 def test_the_screen_says_where_the_learners_live() -> None:
-    info = msgspec.structs.replace(FakeClient(LABELS).get("", Questions, 0).info, holders=3)
+    info = msgspec.structs.replace(FakeClient(LABELS).get("", Questions, 0).info, learners=["alder", "birch", "cedar"])
     screen = Console(width=120, record=True, file=io.StringIO())
     screen.print(show_question(QuestionRow(0, "text", "shipping", 0.6), info))
-    assert "learners on 3 machines" in screen.export_text()
+    assert "learners divided onto 3 machines (alder, birch, cedar)" in screen.export_text()
 
 
 def test_a_number_picks_a_label_and_enter_the_guess() -> None:

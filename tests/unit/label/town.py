@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from node.blobs import Blobs
+from node.label.around import Around
 from node.label.book import LabelBook
 from node.label.crew import Crew
 from node.label.desk import Desk
@@ -69,7 +70,7 @@ class Node:
 
 
 @asynccontextmanager
-async def running(path: Path, town: Town | None = None, seed: int = 1) -> AsyncIterator[Desk]:
+async def running(path: Path, town: Town | None = None, seed: int = 1, around: Around | None = None) -> AsyncIterator[Desk]:
     """A desk over a database, in its own task; `seed` is its node's key."""
     path.mkdir(exist_ok=True)
     runtime, reader, town = SystemRuntime(), HashedReader(), town or Town()
@@ -81,7 +82,7 @@ async def running(path: Path, town: Town | None = None, seed: int = 1) -> AsyncI
     book = LabelBook(store)
     sharing = Sharing(runtime, lambda: credentials, book, Blobs(runtime, path / "blobs", courier), courier, node, town.living)
     crew, lending = Crew(runtime, me, courier, lambda: [me], reader), Lending(me, courier, town.living)
-    desk = Desk(runtime, me, book, reader, crew, lending, sharing)
+    desk = Desk(runtime, me, book, reader, crew, lending, sharing, around)
     node.deliver = sharing.deliver
     town.nodes[me] = node
     task = asyncio.create_task(desk.run())
