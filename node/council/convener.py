@@ -1,8 +1,8 @@
-"""The asking side: seat a panel, collect commitments, sign the set, collect reveals, settle, and write the receipt.
+"""The asking side: seat a panel, collect commitments, fix the set, collect reveals, settle, and write the receipt.
 
 One deadline covers everything, in three shares: votes, reveals, the rest. Whatever is not there when a share is over is missing,
-with the reason; the answer never waits longer. Every node is checked by one signature a phase, over a certificate that is
-verified once (`proofs`). This node's own agents are asked directly, by the same rules.
+with the reason; the answer never waits longer. Every node is checked by one signature, under its reveal, and a certificate that
+is verified once (`proofs`). This node's own agents are asked directly, by the same rules.
 """
 
 from __future__ import annotations
@@ -27,16 +27,15 @@ from protocol.aggregate import AGGREGATOR
 from protocol.api import ConsensusAnswer
 from protocol.ballots import (
     KINDS,
-    NO_SIGNATURE,
     NONCE_BYTES,
     CommitSet,
     Question,
     check_commitment,
     check_reveal,
+    commitment_hash,
     count_votes,
     question_id,
     set_hash,
-    sign,
 )
 from protocol.errors import InvalidRequest, Malformed, NotAvailable, PeerError, Unreachable, UserError
 from protocol.identity import Credentials, Member, NodeId, describe_leaf, show_id
@@ -162,8 +161,8 @@ class Convener:
             measuring = tasks.create_task(self._trust.measure(hearing.panel))
             await self._collect(hearing, tasks)
             commit_set = self._commit_set(hearing)
-            over = set_hash(commit_set)
-            shows = [tasks.create_task(self._reveal(hearing, node, commit_set, over)) for node in hearing.commitments]
+            call = RevealCall(hearing.question.id, [commitment_hash(commitment) for commitment in commit_set.commitments])
+            shows = [tasks.create_task(self._reveal(hearing, node, call)) for node in hearing.commitments]
             for show in shows:
                 await show
             slack = hearing.deadline - self._runtime.monotonic()
@@ -213,7 +212,7 @@ class Convener:
                 raise Malformed("it answered a call with something else than commitments")
             commitment = reply.commitment
             member = self._proofs.member(commitment.chain, node)
-            check_commitment(commitment, hearing.question.id, agents, self._key_of(member))
+            check_commitment(commitment, hearing.question.id, agents)
         except (PeerError, UserError) as error:
             hearing.excuse(agents, f"node {show_id(node)[:8]}: {error}")
             return
@@ -227,22 +226,21 @@ class Convener:
                 hearing.excuse([agent], commitment.missing.get(agent, "its node did not mention it"))
 
     def _commit_set(self, hearing: Hearing) -> CommitSet:
-        """All commitments, in the order of their nodes' ids, signed."""
+        """All commitments, in the order of their nodes' ids."""
         commitments = [hearing.commitments[node][1] for node in sorted(hearing.commitments)]
-        blank = CommitSet(hearing.question.id, list(self._credentials().chain), commitments, NO_SIGNATURE)
-        return sign(self._credentials().key, blank)
+        return CommitSet(hearing.question.id, list(self._credentials().chain), commitments)
 
-    async def _reveal(self, hearing: Hearing, node: NodeId, commit_set: CommitSet, over: bytes) -> None:
+    async def _reveal(self, hearing: Hearing, node: NodeId, call: RevealCall) -> None:
         """One node's votes, or why there are none."""
         member, commitment = hearing.commitments[node]
         if not commitment.agents:
             return
         left = min(hearing.reveal_until - self._runtime.monotonic(), REVEAL_WAIT_S)
         try:
-            reply = await self._deliver(node, RevealCall(commit_set), self._panel.reveal, left)
+            reply = await self._deliver(node, call, self._panel.reveal, left)
             if not isinstance(reply, Reveals):
                 raise Malformed("it answered a call to reveal with something else")
-            check_reveal(reply.reveal, commitment, over, self._key_of(member))
+            check_reveal(reply.reveal, commitment, set_hash(call.question, call.commitments), self._key_of(member))
         except (PeerError, UserError) as error:
             hearing.excuse(commitment.agents, f"node {show_id(node)[:8]} committed but did not reveal: {error}")
             return
