@@ -111,8 +111,6 @@ class Settled:
     votes: list[Vote]
     """The votes that count as they were signed, one for each of `seats`, in the order of the panel."""
     weights: list[float]
-    faults: dict[bytes, str]
-    """Committed votes in reveals that do not count."""
     tally: Tally
     """Of the votes with their leanings taken out."""
     outcome: Outcome
@@ -122,17 +120,12 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Receipt)
 
 
-def settle(receipt: Receipt) -> Settled:
-    """Count the revealed votes and conclude; reads neither `outcome` (save for NOT_CAPABLE, which evidence cannot show) nor `missing`."""
-    commitments = {commitment_hash(commitment): commitment for commitment in receipt.commit_set.commitments}
-    valid: dict[bytes, Vote] = {}
-    faults: dict[bytes, str] = {}
-    for reveal in receipt.reveals:
-        if reveal.commitment not in commitments:
-            raise Malformed("a reveal without a commitment")
-        votes, bad = count_votes(receipt.question, commitments[reveal.commitment], reveal)
-        valid.update((vote.agent_id, vote) for vote in votes)
-        faults.update(bad)
+def settle(receipt: Receipt, counted: Mapping[bytes, Vote] | None = None) -> Settled:
+    """Count the revealed votes and conclude; reads neither `outcome` (save for NOT_CAPABLE, which evidence cannot show) nor `missing`.
+
+    `counted`: the votes that count, by agent, where the caller has put every reveal through `count_votes` itself.
+    """
+    valid = _counted(receipt) if counted is None else counted
     seats = [seat for seat in receipt.panel if seat.agent_id in valid]
     votes = [valid[seat.agent_id] for seat in seats]
     capable = bool(receipt.panel) or receipt.outcome.reason != "NOT_CAPABLE"
@@ -142,7 +135,19 @@ def settle(receipt: Receipt) -> Settled:
         for vote, seat in zip(votes, seats, strict=True)
     ]
     tally, outcome = conclude(receipt.question, levelled, weighed, receipt.quorum, receipt.calibration, capable=capable)
-    return Settled(seats, votes, weighed, faults, tally, outcome)
+    return Settled(seats, votes, weighed, tally, outcome)
+
+
+def _counted(receipt: Receipt) -> dict[bytes, Vote]:
+    """The votes that count, by agent."""
+    commitments = {commitment_hash(commitment): commitment for commitment in receipt.commit_set.commitments}
+    valid: dict[bytes, Vote] = {}
+    for reveal in receipt.reveals:
+        if reveal.commitment not in commitments:
+            raise Malformed("a reveal without a commitment")
+        votes, _ = count_votes(receipt.question, commitments[reveal.commitment], reveal)
+        valid.update((vote.agent_id, vote) for vote in votes)
+    return valid
 
 
 def weigh(question: Question, seats: Sequence[Seat], rho: Sequence[float]) -> list[float]:

@@ -162,7 +162,8 @@ class Convener:
             await self._collect(hearing, tasks)
             commit_set = self._commit_set(hearing)
             call = RevealCall(hearing.question.id, [commitment_hash(commitment) for commitment in commit_set.commitments])
-            shows = [tasks.create_task(self._reveal(hearing, node, call)) for node in hearing.commitments]
+            over = set_hash(call.question, call.commitments)
+            shows = [tasks.create_task(self._reveal(hearing, node, call, over)) for node in hearing.commitments]
             for show in shows:
                 await show
             slack = hearing.deadline - self._runtime.monotonic()
@@ -175,7 +176,7 @@ class Convener:
         """Commitments of the panel; where nodes are slow, of spares too, and then no more than were wanted are waited for."""
         calls = {tasks.create_task(self._commit(hearing, node, agents)) for node, agents in hearing.homes.items()}
         await asyncio.sleep(0)  # the calls are on their way: what can be thought of beforehand is thought of while others work
-        self._trust.topic(hearing.question)
+        hearing.seated = self._trust.seats(hearing.question, hearing.panel)
         everybody, pending, hedged = len(calls), calls, False
         while pending and not (hedged and hearing.committed >= hearing.wanted):
             patience = None if hedged or not hearing.spares else self._patience(hearing, everybody - len(pending), everybody)
@@ -230,7 +231,7 @@ class Convener:
         commitments = [hearing.commitments[node][1] for node in sorted(hearing.commitments)]
         return CommitSet(hearing.question.id, list(self._credentials().chain), commitments)
 
-    async def _reveal(self, hearing: Hearing, node: NodeId, call: RevealCall) -> None:
+    async def _reveal(self, hearing: Hearing, node: NodeId, call: RevealCall, over: bytes) -> None:
         """One node's votes, or why there are none."""
         member, commitment = hearing.commitments[node]
         if not commitment.agents:
@@ -240,7 +241,7 @@ class Convener:
             reply = await self._deliver(node, call, self._panel.reveal, left)
             if not isinstance(reply, Reveals):
                 raise Malformed("it answered a call to reveal with something else")
-            check_reveal(reply.reveal, commitment, set_hash(call.question, call.commitments), self._key_of(member))
+            check_reveal(reply.reveal, commitment, over, self._key_of(member))
         except (PeerError, UserError) as error:
             hearing.excuse(commitment.agents, f"node {show_id(node)[:8]} committed but did not reveal: {error}")
             return
@@ -268,7 +269,9 @@ class Convener:
 
     def _receipt(self, hearing: Hearing, commit_set: CommitSet) -> tuple[Receipt, Settled]:
         """Settle by the same code as every verifier, and sign."""
-        seats, rho = self._trust.seats(hearing.question, hearing.panel)
+        known, seats, rho = hearing.seated
+        if (known, len(seats)) != (self._trust.version, len(hearing.panel)):  # canary answers came meanwhile, or spares sat down
+            _, seats, rho = self._trust.seats(hearing.question, hearing.panel)
         counted = [seat for seat in seats if seat.agent_id in hearing.votes]
         draft = Receipt(
             version=VERSION,
@@ -289,7 +292,7 @@ class Convener:
             elapsed_ms=(self._runtime.monotonic() - hearing.started) * 1000.0,
             brain_ms=max((commitment.waited_ms for _, commitment in hearing.commitments.values()), default=0.0),
         )
-        settled = settle(draft)
+        settled = settle(draft, hearing.votes)
         return sign_receipt(self._credentials().key, msgspec.structs.replace(draft, outcome=settled.outcome)), settled
 
     def _anybody(self) -> bool:
