@@ -8,7 +8,7 @@ is verified once (`proofs`). This node's own agents are asked directly, by the s
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from statistics import median
 from typing import Any
 
@@ -163,7 +163,7 @@ class Convener:
             commit_set = self._commit_set(hearing)
             call = RevealCall(hearing.question.id, [commitment_hash(commitment) for commitment in commit_set.commitments])
             over = set_hash(call.question, call.commitments)
-            shows = [tasks.create_task(self._reveal(hearing, node, call, over)) for node in hearing.commitments]
+            shows = [tasks.create_task(self._reveal(hearing, node, call, over)) for node in self._far_first(hearing.commitments)]
             for show in shows:
                 await show
             slack = hearing.deadline - self._runtime.monotonic()
@@ -174,7 +174,8 @@ class Convener:
 
     async def _collect(self, hearing: Hearing, tasks: asyncio.TaskGroup) -> None:
         """Commitments of the panel; where nodes are slow, of spares too, and then no more than were wanted are waited for."""
-        calls = {tasks.create_task(self._commit(hearing, node, agents)) for node, agents in hearing.homes.items()}
+        homes = hearing.homes
+        calls = {tasks.create_task(self._commit(hearing, node, homes[node])) for node in self._far_first(homes)}
         await asyncio.sleep(0)  # the calls are on their way: what can be thought of beforehand is thought of while others work
         hearing.seated = self._trust.seats(hearing.question, hearing.panel)
         everybody, pending, hedged = len(calls), calls, False
@@ -193,6 +194,10 @@ class Convener:
             call.cancel()
         late = [c.agent_id for c in hearing.panel if c.node_id not in hearing.commitments]
         hearing.excuse(late, "slow: a spare agent answered in its place")
+
+    def _far_first(self, nodes: Iterable[NodeId]) -> list[NodeId]:
+        """This node last: what it does itself would keep the others waiting for their call."""
+        return sorted(nodes, key=self._me.node_id.__eq__)
 
     def _patience(self, hearing: Hearing, answered: int, asked: int) -> float:
         """Seconds until the next look whether somebody is slow: `SLOW` times the median so far, once half have answered."""
