@@ -31,17 +31,17 @@ def merkle(h):
     if len(h) < 2: return sha(b"\0" + h[0]) if h else sha(b"")
     k = 1 << (len(h) - 1).bit_length() - 1; return sha(b"\1" + merkle(h[:k]) + merkle(h[k:]))
 raw = base64.b64decode(json.load(open(sys.argv[1]))["receipt"]); top = load(raw)[0]; R = V(top); Q, CS = R[4], top[8]
-need(R[:2] == [3, "3"], "another version"); need(len(sys.argv) < 3 or sha(R[2]).hex() == sys.argv[2], "another swarm")
-me = member(CS[0][1][0]); signed(me, b"receipt", (top, 0, len(raw)), len(top) - 1); signed(me, b"commit set", CS, 3)
+need(R[:2] == [4, "3"], "another version"); need(len(sys.argv) < 3 or sha(R[2]).hex() == sys.argv[2], "another swarm")
+me = member(CS[0][1][0]); signed(me, b"receipt", (top, 0, len(raw)), len(top) - 1)
 pub = me.public_bytes_raw(); pre = raw[top[4][1]:top[4][2]]; blank = pre.replace(Q[0], bytes(20), 1)
 need(sha(b"moot question 1" + sha(pub)[:20] + R[3] + blank)[:20] == Q[0], "the question's id"); promised, votes, keys = {}, {}, {}
 for c in CS[0][2][0]:
-    key = keys[V(c[0][1][0])[0]] = member(c[0][1][0]); signed(key, b"commitment", c, 5)
+    keys[sha(b"moot commitment 1" + raw[c[1]:c[2]])] = member(c[0][1][0])
     promised |= dict(zip(V(c[0][2][0]), V(c[0][3][0])))
 need(merkle([h for c in V(CS[0][2][0]) for h in c[3]]) == R[12], "the Merkle root")
 for r in top[9][0]:
-    signed(keys[V(r[0][1][0])[0]], b"reveal", r, 3, sha(raw[CS[1]:CS[2]]))
-    votes |= {V(v[0])[0]: V(v[0])[4] for v in r[0][2][0] if sha(b"moot vote 1" + sha(pre) + raw[v[1]:v[2]]) == promised.get(V(v[0])[0])}
+    signed(keys[r[0][0][0]], b"reveal", r, 2, sha(b"moot commit set 1" + Q[0] + b"".join(keys)))
+    votes |= {V(v[0])[0]: V(v[0])[4] for v in r[0][1][0] if sha(b"moot vote 1" + sha(pre) + raw[v[1]:v[2]]) == promised.get(V(v[0])[0])}
 if Q[1] in ("choice", "boolean") and R[14][0] == "answered":
     k = max(2, len(Q[3])); seats = [s for s in R[6] if s[0] in votes]
     def cap(p, m): return max(-4, min(4, math.log(p * m) - math.log1p(-p))) if 0 < p < 1 else (4 if p >= 1 else -4)

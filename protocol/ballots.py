@@ -1,12 +1,17 @@
 """Question, commit, reveal, vote: what each side signs, and the rules by which a vote counts.
 
-A question travels as `Question`; a panel node commits to its agents' votes (`Commitment`, one signature a node), the convener
-signs the set of commitments (`CommitSet`), the node reveals (`Reveal`, signed over the set), the convener writes a receipt
-(`protocol.receipts`).
+A question travels as `Question`; a panel node commits to its agents' votes (`Commitment`), the convener answers with the hashes of
+all commitments, the node reveals (`Reveal`, signed over that set), the convener writes a receipt (`protocol.receipts`).
 
-    question id   hash of (convener, nonce, every other field): nobody else can use it, and it fixes what was asked
-    vote hash     hash of (question, vote), and the vote holds a secret nonce: binding and hiding
-    signatures    Ed25519 over a context name and the struct with its signature blanked (`sign`, `check`)
+    question id       hash of (convener, nonce, every other field): nobody else can use it, and it fixes what was asked
+    vote hash         hash of (question, vote), and the vote holds a secret nonce: binding and hiding
+    commitment hash   hash of a node's whole commitment
+    set hash          hash of (question id, every commitment's hash): what all reveals of a question are signed over
+    signature         one a node, under its reveal: Ed25519 over the set hash, its own commitment's hash and its votes (`sign`, `check`)
+
+A commitment has no signature of its own: the link says who sent it, and the reveal's signature covers it. So a receipt proves
+everything that a node revealed, and that the whole set stood before. That a node committed and then revealed nothing is the
+convener's word only; none of its votes count, and they are listed as missing.
 
 Pure: nonces are arguments. Everything here raises `BadSignature` (a proof that does not hold) or `Malformed` (a shape that the
 protocol forbids).
@@ -16,8 +21,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Collection, Sequence
-from typing import Annotated, TypeVar
+from collections.abc import Collection, Iterable, Sequence
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta, Struct
@@ -81,7 +86,7 @@ class Vote(Struct, frozen=True, array_like=True):
 
 
 class Commitment(Struct, frozen=True, array_like=True):
-    """A node's promise: for each agent the hash of (nonce, question, agent, answer); signed by the node."""
+    """A node's promise: for each agent the hash of (nonce, question, agent, answer)."""
 
     question: Id
     chain: Chain
@@ -89,31 +94,28 @@ class Commitment(Struct, frozen=True, array_like=True):
     hashes: Annotated[list[Hash], Meta(max_length=64)]
     missing: Annotated[dict[bytes, Annotated[str, Meta(max_length=MAX_REASON)]], Meta(max_length=64)]
     """Agents asked that do not answer, with the reason."""
-    signature: Signature
     waited_ms: Annotated[float, Meta(ge=0)] = 0.0
     """Wall time this node waited for its brains, by its own clock."""
 
 
 class CommitSet(Struct, frozen=True, array_like=True):
-    """All commitments of a question, signed by the convener; after this nobody can add or change a vote."""
+    """All commitments of a question, with the convener's membership proof, as a receipt holds them."""
 
     question: Id
     chain: Chain
     commitments: Annotated[list[Commitment], Meta(max_length=64)]
-    signature: Signature
 
 
 class Reveal(Struct, frozen=True, array_like=True):
     """A node's votes, signed over the hash of the commit set."""
 
-    question: Id
-    chain: Chain
+    commitment: Hash
+    """Hash of the commitment that they were promised in, which names node and question."""
     votes: Annotated[list[Vote], Meta(max_length=64)]
     signature: Signature
 
 
-S = TypeVar("S", Commitment, CommitSet, Reveal)
-_CONTEXTS: dict[type[Struct], bytes] = {Commitment: b"commitment", CommitSet: b"commit set", Reveal: b"reveal"}
+_CONTEXT = b"reveal"
 _encoder = msgspec.msgpack.Encoder()
 
 
@@ -137,21 +139,26 @@ def vote_hashes(question: Question, votes: Sequence[Vote]) -> list[bytes]:
     return [hashlib.sha256(asked + _encoder.encode(vote)).digest() for vote in votes]
 
 
-def set_hash(commit_set: CommitSet) -> bytes:
-    """What a reveal is signed over, besides its votes."""
-    return hashlib.sha256(_encoder.encode(commit_set)).digest()
+def commitment_hash(commitment: Commitment) -> bytes:
+    """By which the set holds a commitment and its reveal names it."""
+    return hashlib.sha256(b"moot commitment 1" + _encoder.encode(commitment)).digest()
 
 
-def sign(key: NodeKey, statement: S, over: bytes = b"") -> S:
-    """The statement with its signature filled in. `over`: the `set_hash` under a `Reveal`, else empty."""
-    message = over + _encoder.encode(msgspec.structs.replace(statement, signature=NO_SIGNATURE))
-    return msgspec.structs.replace(statement, signature=key.sign(_CONTEXTS[type(statement)], message))
+def set_hash(question: bytes, commitments: Iterable[bytes]) -> bytes:
+    """What a reveal is signed over, besides its votes. `commitments`: their hashes, in the order of the set."""
+    return hashlib.sha256(b"moot commit set 1" + question + b"".join(commitments)).digest()
 
 
-def check(public_key: bytes, statement: Commitment | CommitSet | Reveal, over: bytes = b"") -> None:
+def sign(key: NodeKey, reveal: Reveal, over: bytes) -> Reveal:
+    """The reveal with its signature filled in. `over`: the `set_hash`."""
+    message = over + _encoder.encode(msgspec.structs.replace(reveal, signature=NO_SIGNATURE))
+    return msgspec.structs.replace(reveal, signature=key.sign(_CONTEXT, message))
+
+
+def check(public_key: bytes, reveal: Reveal, over: bytes) -> None:
     """The inverse of `sign`. Raises `BadSignature`."""
-    message = over + _encoder.encode(msgspec.structs.replace(statement, signature=NO_SIGNATURE))
-    verify(public_key, statement.signature, _CONTEXTS[type(statement)], message)
+    message = over + _encoder.encode(msgspec.structs.replace(reveal, signature=NO_SIGNATURE))
+    verify(public_key, reveal.signature, _CONTEXT, message)
 
 
 def same(one: Struct, other: Struct) -> bool:
@@ -179,11 +186,8 @@ def check_question(question: Question) -> None:
         raise Malformed("the question's time is no time")
 
 
-def check_commitment(commitment: Commitment, question: bytes, asked: Collection[bytes], public_key: bytes | None) -> None:
-    """A node's commitment to this question, about agents that it was asked for. Raises `Malformed` or `BadSignature`.
-
-    `public_key` None: the caller's own, signed a moment ago.
-    """
+def check_commitment(commitment: Commitment, question: bytes, asked: Collection[bytes]) -> None:
+    """A node's commitment to this question, about agents that it was asked for. Raises `Malformed`."""
     agents = set(commitment.agents)
     if commitment.question != question:
         raise Malformed("a commitment to another question")
@@ -193,8 +197,6 @@ def check_commitment(commitment: Commitment, question: bytes, asked: Collection[
         raise Malformed("a commitment speaks for an agent that was not asked, or twice for one")
     if not math.isfinite(commitment.waited_ms):
         raise Malformed("a waiting time that is not finite")
-    if public_key is not None:
-        check(public_key, commitment)
 
 
 def check_reveal(reveal: Reveal, commitment: Commitment, over: bytes, public_key: bytes | None) -> None:
@@ -203,7 +205,7 @@ def check_reveal(reveal: Reveal, commitment: Commitment, over: bytes, public_key
     `over`: `set_hash` of the commit set. `public_key` None: the caller's own, signed a moment ago.
     """
     agents = [vote.agent_id for vote in reveal.votes]
-    if reveal.question != commitment.question or reveal.chain != commitment.chain:
+    if reveal.commitment != commitment_hash(commitment):
         raise Malformed("a reveal by another node or of another question than the commitment")
     if len(set(agents)) != len(agents) or not set(agents) <= set(commitment.agents):
         raise Malformed("a reveal holds a vote that was not committed to, or one twice")

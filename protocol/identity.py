@@ -40,6 +40,7 @@ KEEPER_UNIT = "keeper"
 OPEN_SEED = hashlib.sha256(b"moot open swarm issuer, version 1: public, proves nothing").digest()
 
 
+@lru_cache(maxsize=4_096)
 def show_id(identifier: bytes) -> str:
     """Lower-case base32 without padding; 32 characters for 20 bytes."""
     return base64.b32encode(identifier).decode().rstrip("=").lower()

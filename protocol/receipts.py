@@ -1,11 +1,11 @@
 """The receipt: everything needed to check an answer without asking anybody.
 
-It holds the question, the panel, the signed commitments and reveals, why each other vote is missing, the calibration, and the
+It holds the question, the panel, the commitments and signed reveals, why each other vote is missing, the calibration, and the
 outcome, under the convener's signature. The outcome is a function of the rest (`settle`); the convener and every verifier compute
 it with the same code. What people see (`answer_of`) is a function of the receipt alone.
 
 Two forms: canonical MessagePack (what is signed and stored; the only bytes that decode to a receipt are its own encoding), and
-one JSON object for files and HTTP, `{"moot_receipt": 3, "summary": {...}, "receipt": BASE64}`, whose summary is for people and
+one JSON object for files and HTTP, `{"moot_receipt": 4, "summary": {...}, "receipt": BASE64}`, whose summary is for people and
 must agree with what it summarises.
 """
 
@@ -22,7 +22,20 @@ from msgspec import Meta, Struct
 
 from protocol.aggregate import Answer, Tally
 from protocol.api import ConsensusAnswer, Kind, Missing, QuestionSummary, VoteInfo
-from protocol.ballots import MAX_REASON, NO_SIGNATURE, CommitSet, Hash, Id, Nonce, Question, Reveal, Signature, Vote, count_votes
+from protocol.ballots import (
+    MAX_REASON,
+    NO_SIGNATURE,
+    CommitSet,
+    Hash,
+    Id,
+    Nonce,
+    Question,
+    Reveal,
+    Signature,
+    Vote,
+    commitment_hash,
+    count_votes,
+)
 from protocol.calibration import Calibration, basis
 from protocol.errors import Malformed, TooLarge
 from protocol.identity import NodeKey, describe_leaf, show_id, verify
@@ -30,7 +43,7 @@ from protocol.leanings import level
 from protocol.verdict import GRADABLE, Outcome, conclude, explain
 from protocol.weights import merkle_root, weights
 
-VERSION = 3
+VERSION = 4
 DEFAULT_PANEL = 15
 """Agents asked when the request does not say how many."""
 MAX_RECEIPT = 8 * 1024 * 1024
@@ -98,8 +111,6 @@ class Settled:
     votes: list[Vote]
     """The votes that count as they were signed, one for each of `seats`, in the order of the panel."""
     weights: list[float]
-    faults: dict[bytes, str]
-    """Committed votes in reveals that do not count."""
     tally: Tally
     """Of the votes with their leanings taken out."""
     outcome: Outcome
@@ -109,17 +120,12 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Receipt)
 
 
-def settle(receipt: Receipt) -> Settled:
-    """Count the revealed votes and conclude; reads neither `outcome` (save for NOT_CAPABLE, which evidence cannot show) nor `missing`."""
-    commitments = {commitment.chain[0]: commitment for commitment in receipt.commit_set.commitments}
-    valid: dict[bytes, Vote] = {}
-    faults: dict[bytes, str] = {}
-    for reveal in receipt.reveals:
-        if reveal.chain[0] not in commitments:
-            raise Malformed("a reveal without a commitment")
-        votes, bad = count_votes(receipt.question, commitments[reveal.chain[0]], reveal)
-        valid.update((vote.agent_id, vote) for vote in votes)
-        faults.update(bad)
+def settle(receipt: Receipt, counted: Mapping[bytes, Vote] | None = None) -> Settled:
+    """Count the revealed votes and conclude; reads neither `outcome` (save for NOT_CAPABLE, which evidence cannot show) nor `missing`.
+
+    `counted`: the votes that count, by agent, where the caller has put every reveal through `count_votes` itself.
+    """
+    valid = _counted(receipt) if counted is None else counted
     seats = [seat for seat in receipt.panel if seat.agent_id in valid]
     votes = [valid[seat.agent_id] for seat in seats]
     capable = bool(receipt.panel) or receipt.outcome.reason != "NOT_CAPABLE"
@@ -129,7 +135,19 @@ def settle(receipt: Receipt) -> Settled:
         for vote, seat in zip(votes, seats, strict=True)
     ]
     tally, outcome = conclude(receipt.question, levelled, weighed, receipt.quorum, receipt.calibration, capable=capable)
-    return Settled(seats, votes, weighed, faults, tally, outcome)
+    return Settled(seats, votes, weighed, tally, outcome)
+
+
+def _counted(receipt: Receipt) -> dict[bytes, Vote]:
+    """The votes that count, by agent."""
+    commitments = {commitment_hash(commitment): commitment for commitment in receipt.commit_set.commitments}
+    valid: dict[bytes, Vote] = {}
+    for reveal in receipt.reveals:
+        if reveal.commitment not in commitments:
+            raise Malformed("a reveal without a commitment")
+        votes, _ = count_votes(receipt.question, commitments[reveal.commitment], reveal)
+        valid.update((vote.agent_id, vote) for vote in votes)
+    return valid
 
 
 def weigh(question: Question, seats: Sequence[Seat], rho: Sequence[float]) -> list[float]:

@@ -1,7 +1,8 @@
 """Checking a receipt offline: `verify_receipt` is what `moot verify` runs.
 
 It proves who said what, that nobody could see another's vote before committing to its own, that no committed vote was dropped
-unseen, and that the arithmetic is right. It does not prove truth. The calibration map, the evidence behind weights, the panel's choice
+unseen, and that the arithmetic is right. Each node's one signature is under its reveal; that a node committed and revealed nothing
+is the convener's word. It does not prove truth. The calibration map, the evidence behind weights, the panel's choice
 and the times are the convener's word: signed, and checked for form only.
 """
 
@@ -15,7 +16,7 @@ from msgspec import Struct
 
 from protocol.aggregate import AGGREGATOR
 from protocol.api import QuestionSummary
-from protocol.ballots import CommitSet, check, check_commitment, check_question, check_reveal, question_id, same, set_hash
+from protocol.ballots import CommitSet, check_commitment, check_question, check_reveal, commitment_hash, question_id, same, set_hash
 from protocol.calibration import rises
 from protocol.errors import BadSignature, Malformed, PeerError
 from protocol.identity import Member, show_id, swarm_id_of, verify_chain
@@ -97,8 +98,8 @@ def _check(receipt: Receipt, root: bytes | None, checks: list[str]) -> None:
     checks.append("the convener is a member of the swarm and signed it")
     _check_asking(receipt, convener)
     checks.append("the question's id fixes the convener and every word of the question")
-    nodes = _check_commitments(receipt, convener)
-    checks.append(f"{len(nodes)} nodes committed before any vote was shown, and the convener signed the set of commitments")
+    nodes = _check_commitments(receipt)
+    checks.append(f"{len(nodes)} nodes committed before any vote was shown")
     _check_reveals(receipt, nodes)
     checks.append(f"{len(receipt.reveals)} nodes revealed over that set; no vote from outside, none twice")
     settled = settle(receipt)
@@ -129,18 +130,17 @@ def _check_asking(receipt: Receipt, convener: Member) -> None:
         raise Malformed("a time is not finite")
 
 
-def _check_commitments(receipt: Receipt, convener: Member) -> dict[bytes, Member]:
-    """The nodes that committed, by leaf certificate."""
+def _check_commitments(receipt: Receipt) -> dict[bytes, Member]:
+    """The nodes that committed, by the hash of what they committed to, in the order of the set."""
     commit_set: CommitSet = receipt.commit_set
     if commit_set.question != receipt.id:
         raise Malformed("its commitments are to another question")
-    check(convener.public_key, commit_set)
     nodes: dict[bytes, Member] = {}
     for commitment in commit_set.commitments:
         node = _member(receipt, commitment.chain)
         asked = {seat.agent_id for seat in receipt.panel if seat.node_id == node.node_id}
-        check_commitment(commitment, receipt.id, asked, node.public_key)
-        nodes[commitment.chain[0]] = node
+        check_commitment(commitment, receipt.id, asked)
+        nodes[commitment_hash(commitment)] = node
     if receipt.votes_root != votes_root(commit_set):
         raise Malformed("the Merkle root is not that of the votes committed to")
     if len({node.node_id for node in nodes.values()}) != len(commit_set.commitments):
@@ -149,14 +149,14 @@ def _check_commitments(receipt: Receipt, convener: Member) -> dict[bytes, Member
 
 
 def _check_reveals(receipt: Receipt, nodes: dict[bytes, Member]) -> None:
-    commitments = {commitment.chain[0]: commitment for commitment in receipt.commit_set.commitments}
-    seen, over = set[bytes](), set_hash(receipt.commit_set)
+    commitments = dict(zip(nodes, receipt.commit_set.commitments, strict=True))
+    seen, over = set[bytes](), set_hash(receipt.id, nodes)
     for reveal in receipt.reveals:
-        leaf = reveal.chain[0]
-        if leaf not in commitments or leaf in seen:
+        own = reveal.commitment
+        if own not in commitments or own in seen:
             raise Malformed("a node revealed without a commitment, or twice")
-        seen.add(leaf)
-        check_reveal(reveal, commitments[leaf], over, nodes[leaf].public_key)
+        seen.add(own)
+        check_reveal(reveal, commitments[own], over, nodes[own].public_key)
 
 
 def _check_missing(receipt: Receipt, settled: Settled) -> None:

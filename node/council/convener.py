@@ -1,14 +1,14 @@
-"""The asking side: seat a panel, collect commitments, sign the set, collect reveals, settle, and write the receipt.
+"""The asking side: seat a panel, collect commitments, fix the set, collect reveals, settle, and write the receipt.
 
 One deadline covers everything, in three shares: votes, reveals, the rest. Whatever is not there when a share is over is missing,
-with the reason; the answer never waits longer. Every node is checked by one signature a phase, over a certificate that is
-verified once (`proofs`). This node's own agents are asked directly, by the same rules.
+with the reason; the answer never waits longer. Every node is checked by one signature, under its reveal, and a certificate that
+is verified once (`proofs`). This node's own agents are asked directly, by the same rules.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from statistics import median
 from typing import Any
 
@@ -27,16 +27,15 @@ from protocol.aggregate import AGGREGATOR
 from protocol.api import ConsensusAnswer
 from protocol.ballots import (
     KINDS,
-    NO_SIGNATURE,
     NONCE_BYTES,
     CommitSet,
     Question,
     check_commitment,
     check_reveal,
+    commitment_hash,
     count_votes,
     question_id,
     set_hash,
-    sign,
 )
 from protocol.errors import InvalidRequest, Malformed, NotAvailable, PeerError, Unreachable, UserError
 from protocol.identity import Credentials, Member, NodeId, describe_leaf, show_id
@@ -162,8 +161,9 @@ class Convener:
             measuring = tasks.create_task(self._trust.measure(hearing.panel))
             await self._collect(hearing, tasks)
             commit_set = self._commit_set(hearing)
-            over = set_hash(commit_set)
-            shows = [tasks.create_task(self._reveal(hearing, node, commit_set, over)) for node in hearing.commitments]
+            call = RevealCall(hearing.question.id, [commitment_hash(commitment) for commitment in commit_set.commitments])
+            over = set_hash(call.question, call.commitments)
+            shows = [tasks.create_task(self._reveal(hearing, node, call, over)) for node in self._far_first(hearing.commitments)]
             for show in shows:
                 await show
             slack = hearing.deadline - self._runtime.monotonic()
@@ -174,9 +174,10 @@ class Convener:
 
     async def _collect(self, hearing: Hearing, tasks: asyncio.TaskGroup) -> None:
         """Commitments of the panel; where nodes are slow, of spares too, and then no more than were wanted are waited for."""
-        calls = {tasks.create_task(self._commit(hearing, node, agents)) for node, agents in hearing.homes.items()}
+        homes = hearing.homes
+        calls = {tasks.create_task(self._commit(hearing, node, homes[node])) for node in self._far_first(homes)}
         await asyncio.sleep(0)  # the calls are on their way: what can be thought of beforehand is thought of while others work
-        self._trust.topic(hearing.question)
+        hearing.seated = self._trust.seats(hearing.question, hearing.panel)
         everybody, pending, hedged = len(calls), calls, False
         while pending and not (hedged and hearing.committed >= hearing.wanted):
             patience = None if hedged or not hearing.spares else self._patience(hearing, everybody - len(pending), everybody)
@@ -193,6 +194,10 @@ class Convener:
             call.cancel()
         late = [c.agent_id for c in hearing.panel if c.node_id not in hearing.commitments]
         hearing.excuse(late, "slow: a spare agent answered in its place")
+
+    def _far_first(self, nodes: Iterable[NodeId]) -> list[NodeId]:
+        """This node last: what it does itself would keep the others waiting for their call."""
+        return sorted(nodes, key=self._me.node_id.__eq__)
 
     def _patience(self, hearing: Hearing, answered: int, asked: int) -> float:
         """Seconds until the next look whether somebody is slow: `SLOW` times the median so far, once half have answered."""
@@ -213,7 +218,7 @@ class Convener:
                 raise Malformed("it answered a call with something else than commitments")
             commitment = reply.commitment
             member = self._proofs.member(commitment.chain, node)
-            check_commitment(commitment, hearing.question.id, agents, self._key_of(member))
+            check_commitment(commitment, hearing.question.id, agents)
         except (PeerError, UserError) as error:
             hearing.excuse(agents, f"node {show_id(node)[:8]}: {error}")
             return
@@ -227,19 +232,18 @@ class Convener:
                 hearing.excuse([agent], commitment.missing.get(agent, "its node did not mention it"))
 
     def _commit_set(self, hearing: Hearing) -> CommitSet:
-        """All commitments, in the order of their nodes' ids, signed."""
+        """All commitments, in the order of their nodes' ids."""
         commitments = [hearing.commitments[node][1] for node in sorted(hearing.commitments)]
-        blank = CommitSet(hearing.question.id, list(self._credentials().chain), commitments, NO_SIGNATURE)
-        return sign(self._credentials().key, blank)
+        return CommitSet(hearing.question.id, list(self._credentials().chain), commitments)
 
-    async def _reveal(self, hearing: Hearing, node: NodeId, commit_set: CommitSet, over: bytes) -> None:
+    async def _reveal(self, hearing: Hearing, node: NodeId, call: RevealCall, over: bytes) -> None:
         """One node's votes, or why there are none."""
         member, commitment = hearing.commitments[node]
         if not commitment.agents:
             return
         left = min(hearing.reveal_until - self._runtime.monotonic(), REVEAL_WAIT_S)
         try:
-            reply = await self._deliver(node, RevealCall(commit_set), self._panel.reveal, left)
+            reply = await self._deliver(node, call, self._panel.reveal, left)
             if not isinstance(reply, Reveals):
                 raise Malformed("it answered a call to reveal with something else")
             check_reveal(reply.reveal, commitment, over, self._key_of(member))
@@ -270,7 +274,9 @@ class Convener:
 
     def _receipt(self, hearing: Hearing, commit_set: CommitSet) -> tuple[Receipt, Settled]:
         """Settle by the same code as every verifier, and sign."""
-        seats, rho = self._trust.seats(hearing.question, hearing.panel)
+        known, seats, rho = hearing.seated
+        if (known, len(seats)) != (self._trust.version, len(hearing.panel)):  # canary answers came meanwhile, or spares sat down
+            _, seats, rho = self._trust.seats(hearing.question, hearing.panel)
         counted = [seat for seat in seats if seat.agent_id in hearing.votes]
         draft = Receipt(
             version=VERSION,
@@ -291,7 +297,7 @@ class Convener:
             elapsed_ms=(self._runtime.monotonic() - hearing.started) * 1000.0,
             brain_ms=max((commitment.waited_ms for _, commitment in hearing.commitments.values()), default=0.0),
         )
-        settled = settle(draft)
+        settled = settle(draft, hearing.votes)
         return sign_receipt(self._credentials().key, msgspec.structs.replace(draft, outcome=settled.outcome)), settled
 
     def _anybody(self) -> bool:

@@ -74,7 +74,7 @@ class Council:
         self._runtime = runtime
         self._ledger = Ledger(runtime, credentials().key.public, shelf)
         self._archive = Archive(runtime, me.node_id, exchange, receipts, lambda: credentials().root, shelf)
-        self._panel = Panel(runtime, credentials, host, proofs)
+        self._panel = Panel(runtime, credentials, host)
         self._trust = Trust(runtime, exchange, host, me.node_id, canaries, topics, self._ledger)
         self._convener = Convener(runtime, credentials, exchange, directory, receipts, self._panel, self._trust, proofs)
         self._feedback = Feedback(runtime, me, exchange, host, directory, receipts, self._ledger, topics)

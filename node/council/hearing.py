@@ -9,6 +9,7 @@ from node.council.request import Asking
 from node.council.seams import Candidate
 from protocol.ballots import MAX_REASON, Commitment, Question, Reveal, Vote
 from protocol.identity import Member, NodeId
+from protocol.receipts import Seat
 
 REVEAL_SHARE, REVEAL_S = 0.2, 1.0
 """Of the deadline, kept for the reveals: this share, at most so many seconds."""
@@ -35,6 +36,8 @@ class Hearing:
     """Seconds after `started` at which commitments came."""
     reasons: dict[bytes, str] = field(default_factory=dict)
     """Why an agent's vote is missing, as far as known."""
+    seated: tuple[int, list[Seat], list[float]] = (-1, [], [])
+    """What `Trust.seats` said of the panel as called."""
     wanted: int = field(init=False)
     """Seats of the panel as called; spares add seats, not wants."""
 

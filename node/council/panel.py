@@ -1,7 +1,7 @@
 """The answering side: let agents vote, commit to what they said, show it once everybody has committed.
 
-An open ballot is this node's secret between the two phases. It is kept for the time the convener gave, shown at most once, and
-only over a set of commitments that the convener signed and that holds this node's own, unchanged.
+An open ballot is this node's secret between the two phases. It is kept for the time the convener gave, shown at most once, to
+nobody but the convener, and only over a set of commitments that holds this node's own, unchanged.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import msgspec
 
-from node.council.proofs import Proofs
 from node.council.seams import AgentHost
 from node.runtime import Runtime
 from protocol.ballots import (
@@ -21,13 +20,11 @@ from protocol.ballots import (
     NO_SIGNATURE,
     NONCE_BYTES,
     Commitment,
-    CommitSet,
     Question,
     Reveal,
     Vote,
-    check,
     check_question,
-    same,
+    commitment_hash,
     set_hash,
     sign,
     vote_fault,
@@ -53,7 +50,8 @@ MAX_AGE_S = 3_600.0
 class _Ballot:
     """What was committed to, and the votes behind it."""
 
-    commitment: Commitment
+    commitment: bytes
+    """Its hash."""
     votes: list[Vote]
     expires: float
 
@@ -61,11 +59,10 @@ class _Ballot:
 class Panel:
     """Serves `CouncilCall` and `RevealCall`. Questions are told apart by (convener, id), so that nobody can spend another's id."""
 
-    def __init__(self, runtime: Runtime, credentials: Callable[[], Credentials], host: AgentHost, proofs: Proofs) -> None:
+    def __init__(self, runtime: Runtime, credentials: Callable[[], Credentials], host: AgentHost) -> None:
         self._runtime = runtime
         self._credentials = credentials
         self._host = host
-        self._proofs = proofs
         self._open: dict[tuple[bytes, bytes], _Ballot] = {}
         self._voting: dict[tuple[bytes, bytes], None] = {}
         self._answered: OrderedDict[tuple[bytes, bytes], None] = OrderedDict()
@@ -100,21 +97,21 @@ class Panel:
         valid = [msgspec.structs.replace(vote, nonce=self._runtime.token_bytes(NONCE_BYTES)) for vote in valid]
         commitment = self._commitment(question, valid, absent, waited)
         if valid:
-            self._keep(key, _Ballot(commitment, valid, started + seconds + GRACE_S))
+            self._keep(key, _Ballot(commitment_hash(commitment), valid, started + seconds + GRACE_S))
         return Commitments(commitment)
 
     async def reveal(self, convener: Member, call: RevealCall) -> Reveals:
-        """Show the votes behind this node's commitment. Raises `Refused`, `Malformed` or `BadSignature`."""
-        commit_set = call.commit_set
-        key = (convener.node_id, commit_set.question)
+        """Show the votes behind this node's commitment. Raises `Refused`."""
+        key = (convener.node_id, call.question)
         self._expire()
         ballot = self._open.get(key)
         if ballot is None:
             raise Refused("unknown", "no open ballot for this question: never asked, shown already, or too late")
-        self._check_set(convener, commit_set, ballot.commitment)
+        if call.commitments.count(ballot.commitment) != 1:
+            raise Refused("dropped", "the set of commitments does not hold this node's own, unchanged and once")
         del self._open[key]
-        reveal = Reveal(commit_set.question, ballot.commitment.chain, ballot.votes, NO_SIGNATURE)
-        return Reveals(sign(self._credentials().key, reveal, set_hash(commit_set)))
+        over = set_hash(call.question, call.commitments)
+        return Reveals(sign(self._credentials().key, Reveal(ballot.commitment, ballot.votes, NO_SIGNATURE), over))
 
     def _admit(self, key: tuple[bytes, bytes], question: Question) -> None:
         """Each question once, and no more at a time than we can keep. Raises `Refused`."""
@@ -138,18 +135,9 @@ class Panel:
         self._open[key] = ballot
 
     def _commitment(self, question: Question, votes: list[Vote], missing: dict[bytes, str], waited: float) -> Commitment:
-        """One hash a vote, one signature for all."""
+        """One hash a vote."""
         agents, hashes = [vote.agent_id for vote in votes], vote_hashes(question, votes)
-        chain = list(self._credentials().chain)
-        blank = Commitment(question.id, chain, agents, hashes, missing, NO_SIGNATURE, waited * 1000.0)
-        return sign(self._credentials().key, blank)
-
-    def _check_set(self, convener: Member, commit_set: CommitSet, own: Commitment) -> None:
-        signer = self._proofs.member(commit_set.chain, convener.node_id)
-        check(signer.public_key, commit_set)
-        mine = [commitment for commitment in commit_set.commitments if commitment.chain[0] == own.chain[0]]
-        if len(mine) != 1 or not same(mine[0], own):
-            raise Refused("dropped", "the set of commitments does not hold this node's own, unchanged")
+        return Commitment(question.id, list(self._credentials().chain), agents, hashes, missing, waited * 1000.0)
 
     def _expire(self) -> None:
         now = self._runtime.monotonic()

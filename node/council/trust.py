@@ -88,6 +88,7 @@ class Trust:
         self._topics = topics
         self._shown: OrderedDict[AgentKey, Marks] = OrderedDict()
         """Answers to the shipped canaries."""
+        self._learnt = 0
         self._leans: OrderedDict[tuple[AgentKey, bytes], tuple[int, list[float]]] = OrderedDict()
         """By choices, with the version of the ledger that they were learnt from."""
         self._crowds: OrderedDict[tuple[AgentKey, ...], tuple[int, list[int], list[float]]] = OrderedDict()
@@ -119,6 +120,7 @@ class Trust:
             tasks.create_task(self._ledger.hear([candidate.agent_id for candidate in panel]), name="ratings")
             for node_id, candidates in wanted.items():
                 tasks.create_task(self._fetch(node_id, candidates), name="canaries")
+        self._learnt += 1
 
     def topic(self, question: Question) -> str | None:
         """The topic of the shipped canaries that a question is like; found out once a question."""
@@ -127,8 +129,13 @@ class Trust:
             _remember(self._topic_of, question.id, found, MAX_MAPS)
         return self._topic_of[question.id]
 
-    def seats(self, question: Question, panel: Sequence[Candidate]) -> tuple[list[Seat], list[float]]:
-        """The panel with what is known of each agent, and by group how alike its members err."""
+    @property
+    def version(self) -> int:
+        """Goes up with every canary answer, hidden or shipped, and whenever other raters were heard."""
+        return self._ledger.version + self._learnt
+
+    def seats(self, question: Question, panel: Sequence[Candidate]) -> tuple[int, list[Seat], list[float]]:
+        """The panel with what is known of each agent, and by group how alike its members err; first the version it was known at."""
         key = choices_key(question.choices)
         topic = self._ledger.topic_of(key) or self.topic(question) or ""
         numbers, rho = self._groups(panel)
@@ -137,7 +144,7 @@ class Trust:
             known = self._ledger.evidence(candidate.agent_id, topic, max(2, len(question.choices)))
             lean = self._lean(candidate, key) if question.kind == "choice" else []
             seats.append(Seat(candidate.agent_id, candidate.node_id, known.good, known.bad, group, lean))
-        return seats, rho or [0.0]
+        return self.version, seats, rho or [0.0]
 
     def _groups(self, panel: Sequence[Candidate]) -> tuple[list[int], list[float]]:
         agents = tuple(map(_key, panel))
@@ -232,6 +239,7 @@ class Trust:
             logprobs = list(vote) if best is not None else []
             marks[canary.id] = Mark(logprobs, canary.right, best == canary.right, choices_key(canary.choices), canary.topic)
         _remember(self._shown, _key(candidate), marks, MAX_AGENTS)
+        self._learnt += 1
         for key in [key for key in self._leans if key[0] == _key(candidate)]:
             del self._leans[key]
 

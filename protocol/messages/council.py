@@ -1,4 +1,7 @@
-"""One question and its panel: calls, commitments, reveals, canaries, receipts."""
+"""One question and its panel: calls, commitments, reveals, canaries, receipts.
+
+Tags 21 to 23 were commitments, calls to reveal and reveals in which each commitment and the set had a signature of its own.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from protocol.ballots import Commitment, CommitSet, Question, Reveal
+from protocol.ballots import Commitment, Question, Reveal
 from protocol.messages.fields import Count, Hash, Id
 
 
@@ -18,20 +21,21 @@ class CouncilCall(Struct, frozen=True, array_like=True, tag=20):
     deadline_ms: Annotated[int, Meta(ge=1, le=600_000)]
 
 
-class Commitments(Struct, frozen=True, array_like=True, tag=21):
-    """Panel node's answer to a call: one commitment per agent that answered, signed as one."""
+class Commitments(Struct, frozen=True, array_like=True, tag=52):
+    """Panel node's answer to a call: one commitment for all of its agents."""
 
     commitment: Commitment
 
 
-class RevealCall(Struct, frozen=True, array_like=True, tag=22):
-    """Convener to a panel node: here is the signed set of all commitments; now show yours."""
+class RevealCall(Struct, frozen=True, array_like=True, tag=53):
+    """Convener to a panel node: these are the hashes of all commitments; now show your votes."""
 
-    commit_set: CommitSet
+    question: Id
+    commitments: Annotated[list[Hash], Meta(min_length=1, max_length=64)]
 
 
-class Reveals(Struct, frozen=True, array_like=True, tag=23):
-    """The votes behind a node's commitment, signed over the commit set."""
+class Reveals(Struct, frozen=True, array_like=True, tag=54):
+    """The votes behind a node's commitment, signed over that set."""
 
     reveal: Reveal
 

@@ -67,7 +67,7 @@ def test_by_id_it_is_fetched_and_judged_here(moot: Moot, api: str) -> None:
     assert moot("verify", "a" * 32, "--api", api).code == 1
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", b"[" * 100_000, b"\xff" * 100, b'{"moot_receipt": 3, "receipt": "AAAA"}'])
+@pytest.mark.parametrize("content", [b"", b"{}", b"[" * 100_000, b"\xff" * 100, b'{"moot_receipt": 4, "receipt": "AAAA"}'])
 def test_what_is_no_receipt_exits_1(moot: Moot, tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "file"
     path.write_bytes(content)

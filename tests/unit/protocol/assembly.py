@@ -17,6 +17,7 @@ from protocol.ballots import (
     Question,
     Reveal,
     Vote,
+    commitment_hash,
     question_id,
     set_hash,
     sign,
@@ -47,6 +48,11 @@ def question(kind: str = "choice", **fields: object) -> Question:
     text, choices = ("" if kind == "embedding" else "What?"), (["a", "b"] if kind == "choice" else [])
     blank = Question(bytes(20), kind, text, choices, [0.0, 0.0] if kind == "embedding" else [], "", NOW)
     return msgspec.structs.replace(blank, **fields)
+
+
+def over_of(commit_set: CommitSet) -> bytes:
+    """What the reveals of this set are signed over."""
+    return set_hash(commit_set.question, [commitment_hash(commitment) for commitment in commit_set.commitments])
 
 
 @lru_cache(maxsize=4)
@@ -84,16 +90,16 @@ class Assembly:
     def commitment(self, node: int) -> Commitment:
         own, who = self.votes[node], self.nodes[node]
         agents, hashes = [v.agent_id for v in own], [vote_hash(self.question, v) for v in own]
-        return sign(who.key, Commitment(self.question.id, list(who.chain), agents, hashes, {}, NO_SIGNATURE, 5.0))
+        return Commitment(self.question.id, list(who.chain), agents, hashes, {}, 5.0)
 
     def commit_set(self, commitments: Sequence[Commitment] | None = None) -> CommitSet:
         inside = [self.commitment(node) for node in range(len(self.votes))] if commitments is None else list(commitments)
-        return sign(self.convener.key, CommitSet(self.question.id, list(self.convener.chain), inside, NO_SIGNATURE))
+        return CommitSet(self.question.id, list(self.convener.chain), inside)
 
     def reveal(self, node: int, commit_set: CommitSet, votes: Sequence[Vote] | None = None) -> Reveal:
         who = self.nodes[node]
         shown = list(self.votes[node] if votes is None else votes)
-        return sign(who.key, Reveal(self.question.id, list(who.chain), shown, NO_SIGNATURE), set_hash(commit_set))
+        return sign(who.key, Reveal(commitment_hash(self.commitment(node)), shown, NO_SIGNATURE), over_of(commit_set))
 
     def receipt(self, commit_set: CommitSet | None = None, reveals: Sequence[Reveal] | None = None, **fields: object) -> Receipt:
         """Settled and signed by the convener; `fields` are changed before it settles."""

@@ -11,6 +11,7 @@ from protocol.ballots import (
     check_commitment,
     check_question,
     check_reveal,
+    commitment_hash,
     count_votes,
     question_id,
     same,
@@ -20,7 +21,7 @@ from protocol.ballots import (
     vote_hash,
 )
 from protocol.errors import BadSignature, Malformed
-from tests.unit.protocol.assembly import Assembly, logprobs, question, vote
+from tests.unit.protocol.assembly import Assembly, logprobs, over_of, question, vote
 
 HALF = logprobs(0.5, 0.5)
 
@@ -98,23 +99,42 @@ def test_a_commitment_binds_question_agent_answer_and_nonce() -> None:
 # ---- signatures ------------------------------------------------------------------------------------------------------
 
 
-def test_a_signature_of_one_kind_is_none_of_another() -> None:
+def test_a_reveals_signature_covers_question_set_commitment_and_votes() -> None:
     assembly = Assembly()
-    commit_set, reveal = assembly.commit_set(), assembly.reveal(0, assembly.commit_set())
-    public = assembly.convener.key.public
-    check(public, commit_set)
-    check(public, reveal, set_hash(commit_set))
+    reveal, over, public = assembly.reveal(0, assembly.commit_set()), over_of(assembly.commit_set()), assembly.convener.key.public
+    check(public, reveal, over)
+    hashes = [commitment_hash(assembly.commitment(node)) for node in range(3)]
+    assert over == set_hash(assembly.question.id, hashes)
+    other_sets = [
+        b"",
+        set_hash(b"x" * 20, hashes),
+        set_hash(assembly.question.id, hashes[:2]),
+        set_hash(assembly.question.id, hashes[::-1]),
+    ]
+    changed = [msgspec.structs.replace(reveal, commitment=hashes[1]), msgspec.structs.replace(reveal, votes=reveal.votes[:1])]
+    for told, under in [*((reveal, other) for other in other_sets), *((told, over) for told in changed)]:
+        with pytest.raises(BadSignature):
+            check(public, told, under)
     with pytest.raises(BadSignature):
-        check(public, reveal)
-    with pytest.raises(BadSignature):
-        check(public, msgspec.structs.replace(commit_set, signature=assembly.commitment(0).signature))
-    with pytest.raises(BadSignature):
-        check(assembly.nodes[1].key.public, commit_set)
+        check(assembly.nodes[1].key.public, reveal, over)
+
+
+def test_a_commitments_hash_covers_every_field() -> None:
+    base = Assembly().commitment(0)
+    changes: dict[str, Any] = {
+        "question": b"x" * 20, "chain": base.chain[::-1], "agents": base.agents[::-1],
+        "hashes": base.hashes[::-1], "missing": {bytes(20): "gone"}, "waited_ms": 6.0,
+    }  # fmt: skip
+    assert (
+        len({commitment_hash(msgspec.structs.replace(base, **{name: value})) for name, value in changes.items()} | {commitment_hash(base)})
+        == 7
+    )
 
 
 def test_signing_twice_gives_the_same_bytes() -> None:
     assembly = Assembly()
-    assert same(sign(assembly.convener.key, assembly.commit_set()), assembly.commit_set())
+    reveal, over = assembly.reveal(0, assembly.commit_set()), over_of(assembly.commit_set())
+    assert same(sign(assembly.convener.key, reveal, over), reveal)
 
 
 # ---- rules -----------------------------------------------------------------------------------------------------------
@@ -159,26 +179,25 @@ def test_questions_of_every_kind_make_sense() -> None:
 )
 def test_a_commitment_that_breaks_a_rule(change: dict[str, Any]) -> None:
     assembly = Assembly()
-    key = assembly.nodes[0].key
     asked = [one.agent_id for one in assembly.votes[0]]
-    check_commitment(assembly.commitment(0), assembly.question.id, asked, key.public)
+    check_commitment(assembly.commitment(0), assembly.question.id, asked)
     with pytest.raises(Malformed):
-        check_commitment(sign(key, msgspec.structs.replace(assembly.commitment(0), **change)), assembly.question.id, asked, key.public)
+        check_commitment(msgspec.structs.replace(assembly.commitment(0), **change), assembly.question.id, asked)
 
 
 def test_a_reveal_holds_no_more_than_was_committed_to() -> None:
     assembly = Assembly()
     commitment, commit_set, public = assembly.commitment(1), assembly.commit_set(), assembly.nodes[1].key.public
     honest = assembly.reveal(1, commit_set)
-    check_reveal(honest, commitment, set_hash(commit_set), public)
-    check_reveal(assembly.reveal(1, commit_set, []), commitment, set_hash(commit_set), public)  # less is allowed, and shows
+    check_reveal(honest, commitment, over_of(commit_set), public)
+    check_reveal(assembly.reveal(1, commit_set, []), commitment, over_of(commit_set), public)  # less is allowed, and shows
     doubled = assembly.reveal(1, commit_set, [*honest.votes, *honest.votes])
     foreign = assembly.reveal(1, commit_set, [*honest.votes, vote(9)])
     for reveal in (doubled, foreign, assembly.reveal(0, commit_set)):
         with pytest.raises(Malformed):
-            check_reveal(reveal, commitment, set_hash(commit_set), public)
+            check_reveal(reveal, commitment, over_of(commit_set), public)
     with pytest.raises(BadSignature):
-        check_reveal(honest, commitment, set_hash(assembly.commit_set([commitment])), public)
+        check_reveal(honest, commitment, over_of(assembly.commit_set([commitment])), public)
 
 
 def test_votes_that_do_not_count_have_a_reason() -> None:

@@ -29,9 +29,6 @@ TAGS = {
     17: "NeighbourDrop",
     18: "Probe",
     20: "CouncilCall",
-    21: "Commitments",
-    22: "RevealCall",
-    23: "Reveals",
     24: "CanaryCall",
     25: "CanaryVotes",
     26: "FeedbackNotice",
@@ -47,6 +44,9 @@ TAGS = {
     42: "CellReport",
     50: "ReceiptRequest",
     51: "ReceiptReply",
+    52: "Commitments",
+    53: "RevealCall",
+    54: "Reveals",
     80: "CellControl",
     60: "Contact",
     61: "Ping",
@@ -71,7 +71,7 @@ TAGS = {
     92: "RunClaim",
     93: "RunHome",
 }
-"""Append only. A number once used is never used for anything else."""
+"""Append only. A number once used is never used for anything else (21 to 23 were an earlier form of 52 to 54)."""
 
 
 def tagged_structs() -> dict[int, type[msgspec.Struct]]:

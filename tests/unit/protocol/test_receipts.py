@@ -19,7 +19,7 @@ from protocol.identity import show_id
 from protocol.receipts import Receipt, Seat, answer_of, decode_receipt, encode_receipt, export_receipt, import_receipt
 from protocol.verdict import Outcome
 from protocol.verification import verify_receipt
-from tests.unit.protocol.assembly import Assembly, logprobs, members, question, vote
+from tests.unit.protocol.assembly import Assembly, logprobs, members, over_of, question, vote
 
 ROOT = members()[0].root
 WHOLE = encode_receipt(Assembly().receipt())
@@ -184,11 +184,24 @@ def test_a_vote_that_was_not_committed_to_is_found() -> None:
     assert "not committed to" in problem(assembly.receipt(commit_set, reveals))
 
 
-def test_a_commitment_signed_by_another_node_is_found() -> None:
+def test_a_reveal_signed_by_another_node_is_found() -> None:
     assembly = Assembly()
-    forged = sign(assembly.nodes[2].key, assembly.commitment(1))
-    commit_set = assembly.commit_set([assembly.commitment(0), forged, assembly.commitment(2)])
-    assert problem(assembly.receipt(commit_set)) == "a signature does not hold"
+    commit_set = assembly.commit_set()
+    reveals = [assembly.reveal(node, commit_set) for node in range(3)]
+    reveals[1] = sign(assembly.nodes[2].key, reveals[1], over_of(commit_set))
+    assert problem(assembly.receipt(commit_set, reveals)) == "a signature does not hold"
+
+
+def test_a_commitment_that_the_convener_made_up_brings_no_vote() -> None:
+    """It could say that a silent node committed; without that node's signature under a reveal it gains nothing."""
+    assembly = Assembly()
+    commit_set = assembly.commit_set()
+    reveals = [assembly.reveal(0, commit_set), assembly.reveal(1, commit_set)]
+    forged = sign(assembly.convener.key, assembly.reveal(2, commit_set), over_of(commit_set))
+    assert problem(assembly.receipt(commit_set, [*reveals, forged])) == "a signature does not hold"
+    honest = assembly.receipt(commit_set, reveals, missing={assembly.panel[3].agent_id: "committed, but its vote was not revealed"})
+    assert verify_receipt(encode_receipt(honest), ROOT).ok
+    assert len(answer_of(honest).votes) == 3
 
 
 def test_nan_in_a_vote_is_evidence_and_never_counted() -> None:
@@ -218,7 +231,7 @@ def test_a_kind_without_canaries_cannot_be_calibrated() -> None:
 
 def test_the_exported_file_is_one_json_object_that_verifies() -> None:
     exported = export_receipt(decode_receipt(WHOLE))
-    assert exported["moot_receipt"] == 3
+    assert exported["moot_receipt"] == 4
     assert exported["summary"]["answer"] == "a"
     text = json.dumps(exported, indent=2).encode()
     assert verify_receipt(text, ROOT).ok
@@ -229,7 +242,7 @@ def test_the_exported_file_is_one_json_object_that_verifies() -> None:
 @pytest.mark.parametrize(
     ("fields", "found"),
     [
-        ({"moot_receipt": 2}, '"moot_receipt": 3'),
+        ({"moot_receipt": 3}, '"moot_receipt": 4'),
         ({"receipt": 7}, '"receipt"'),
         ({"receipt": "not base64!"}, "base64"),
         ({"receipt": base64.b64encode(b"nothing").decode()}, "not a receipt"),
@@ -249,6 +262,6 @@ def test_a_summary_cannot_lie() -> None:
     assert verify_receipt(exported).problem == "the summary in the file is not what the receipt says"
 
 
-@pytest.mark.parametrize("data", [b"{", b'{"moot_receipt": 3}', b"{}", b'{"moot_receipt": 3, "receipt": "", "summary": {}}'])
+@pytest.mark.parametrize("data", [b"{", b'{"moot_receipt": 4}', b"{}", b'{"moot_receipt": 4, "receipt": "", "summary": {}}'])
 def test_a_damaged_file_is_refused(data: bytes) -> None:
     assert not verify_receipt(data).ok
