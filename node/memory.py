@@ -19,7 +19,7 @@ import structlog
 
 from node.brains.embedder import Embedder, WordsEmbedder
 from node.runtime import Runtime
-from protocol.errors import InvalidRequest, NotAvailable, PeerError, UserError
+from protocol.errors import InvalidRequest, NotAvailable, NotFound, PeerError, UserError
 from protocol.identity import NodeId, node_id_of
 from protocol.memories import MAX_ANSWER, MAX_DIM, MAX_TEXT, PROBES, RATING, Entry, Recalled, Spot, clip, encode_entry, memory_id, rank
 from protocol.records import MAX_TTL_S, Record
@@ -98,8 +98,10 @@ class Memory:
         return await self._write(name, spot.keys(), entry, ttl_s)
 
     async def rate(self, text: str, memory: str, score: float) -> None:
-        """This node's rating of a memory about `text`; a later one replaces it. Raises `NotAvailable`."""
+        """This node's rating of a memory about `text`; a later one replaces it. Raises `NotFound` or `NotAvailable`."""
         spot = await self._spot(text)
+        if memory not in {one.id for one in await self._ranked(spot)}:  # it would lie where nobody looks
+            raise NotFound(f"No memory {memory} is about that text: give id and text as `moot memory search` prints them.")
         await self._put(spot.keys(), RATING + memory, Entry(score=score, at=self._runtime.now()), TTL_S)
 
     async def _write(self, name: str, keys: list[bytes], entry: Entry, ttl_s: int) -> str:

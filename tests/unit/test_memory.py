@@ -80,6 +80,12 @@ async def test_a_memory_is_quarantined_until_somebody_else_rates_it_well(nodes: 
     assert await reader.recall(QUESTION) == []
 
 
+async def test_a_rating_under_another_text_is_refused(nodes: list[tuple[Memory, Shelf]]) -> None:
+    name = await nodes[0][0].add(QUESTION, '"Jupiter"')
+    with pytest.raises(NotFound, match="about that text"):
+        await nodes[1][0].rate("how do I change my password in the shop", name, 1.0)
+
+
 async def test_a_well_rated_memory_fades(nodes: list[tuple[Memory, Shelf]], clock: list[float]) -> None:
     name = await nodes[0][0].add(QUESTION, '"Jupiter"')
     await nodes[1][0].rate(QUESTION, name, 1.0)

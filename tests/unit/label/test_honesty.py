@@ -151,5 +151,3 @@ def test_what_a_model_says_to_no_text_is_taken_off() -> None:
     asked = round_of(wish, ["a", "b"], "gemma:270m", seed=1)
     leaning = Choice((-0.1, -2.3), (-0.01, -4.6))
     assert asked.votes([leaning] * len(asked.asks), 1).argmax() == 1
-
-
