@@ -94,8 +94,6 @@ def load_config(flags: Mapping[str, Any], env: Mapping[str, str], config_file: P
         raise InvalidRequest(f"Configuration is not usable: {error}. See `moot config show`.") from error
     for address in (*config.bootstrap, *([config.advertise] if config.advertise else [])):
         split_address(address)
-    if config.model is not None and not config.model.expanduser().is_file():
-        raise InvalidRequest(f"There is no model at {config.model}: --model takes the path of a Gemma 3 .gguf.", param="model")
     return msgspec.structs.replace(config, data_dir=config.data_dir.expanduser().absolute())
 
 

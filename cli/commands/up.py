@@ -14,6 +14,7 @@ import typer
 
 from cli.options import graft
 from cli.target import console
+from protocol.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -104,6 +105,8 @@ def _run(flags: Flags) -> int:
     from node.config import load_config
 
     config = load_config(flags.settings, os.environ, flags.config)  # a wrong flag is told before anything heavy is imported
+    if config.model is not None and not config.model.expanduser().is_file():
+        raise InvalidRequest(f"There is no model at {config.model}: --model takes the path of a Gemma 3 .gguf.", param="model")
     from node.daemon import run
 
     inviting = threading.Thread(target=_invite, args=(config.data_dir,))

@@ -42,7 +42,6 @@ def test_lists_in_the_environment_are_separated_by_commas() -> None:
         ({"colour": "red"}, "colour"),
         ({"bootstrap": ("nowhere",)}, "HOST:PORT"),
         ({"advertise": "10.0.0.1:0"}, "HOST:PORT"),
-        ({"model": "nowhere.gguf"}, "no model at nowhere.gguf"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(flags: dict[str, object], says: str) -> None:

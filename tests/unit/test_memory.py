@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from node.memory import Memory
 from node.testing import SimRuntime
-from protocol.errors import InvalidRequest, NotAvailable, Unreachable
+from protocol.errors import InvalidRequest, NotAvailable, NotFound, Unreachable
 from protocol.identity import NodeKey, node_id_of
 from protocol.memories import QUOTED, Entry, Recalled, encode_entry, plain, quote
 from protocol.records import Record, living, merge, sign

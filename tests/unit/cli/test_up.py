@@ -51,13 +51,21 @@ def test_every_flag_arrives(moot: Moot, noted: NotedDaemon, tmp_path: Path) -> N
     words = (
         "--name alder --host 127.0.0.1 --port 7400 --api-host 127.0.0.1 --api-port 8400 --advertise 192.0.2.1:7400 --agents 2 --capacity 9"
     )
-    lists = "--brain tiny --brain gemma=3 --bootstrap 192.0.2.2:7337 --token t --open --model m.gguf --json"
-    assert moot("up", "--data-dir", str(tmp_path), *words.split(), *lists.split()).code == 0
+    model = tmp_path / "m.gguf"
+    model.touch()
+    lists = "--brain tiny --brain gemma=3 --bootstrap 192.0.2.2:7337 --token t --open --json"
+    assert moot("up", "--data-dir", str(tmp_path), *words.split(), *lists.split(), "--model", str(model)).code == 0
     config = noted.configs[0]
     assert (config.data_dir, config.name, config.host, config.port) == (tmp_path, "alder", "127.0.0.1", 7400)
     assert (config.api_host, config.api_port, config.advertise) == ("127.0.0.1", 8400, "192.0.2.1:7400")
-    assert (config.brains, config.agents, config.capacity, config.model) == (("tiny", "gemma=3"), 2, 9, Path("m.gguf"))
+    assert (config.brains, config.agents, config.capacity, config.model) == (("tiny", "gemma=3"), 2, 9, model)
     assert (config.bootstrap, config.token, config.open) == (("192.0.2.2:7337",), "t", True)
+
+
+def test_a_model_that_is_not_there_stops_the_node_before_it_starts(moot: Moot, noted: NotedDaemon, tmp_path: Path) -> None:
+    shown = moot("up", "--data-dir", str(tmp_path), "--model", str(tmp_path / "nowhere.gguf"))
+    assert (shown.code, noted.configs) == (2, [])
+    assert "There is no model at" in shown.err
 
 
 def test_what_was_not_typed_comes_from_the_environment(moot: Moot, noted: NotedDaemon, monkeypatch: pytest.MonkeyPatch) -> None:
