@@ -5,6 +5,7 @@
     fitness.py      Beta posteriors over ratings, in all and per topic, fading
     raters.py       who is believed
     book.py         AgentBook: durable agents; the one in the node's SQLite file
+    behind.py       WriteBehind: changes put on disk a little later, and once more at the end
     notebook.py     Notebook: what was learnt beside genomes, written behind
     population.py   Population: at most `capacity` agents, places reserved, births, deaths, writing behind
     worker.py       BrainWorker: one brain, one call at a time, everything that waits in one batch

@@ -118,14 +118,14 @@ class AgentHost:
         self._settle(None)
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self.population.save_behind(), name="agents: book")
+                group.create_task(self.population.behind.run(), name="agents: book")
                 group.create_task(self._keep_capacity(), name="agents: capacity")
-                group.create_task(self._notebook.save_behind(), name="agents: notebook")
+                group.create_task(self._notebook.behind.run(), name="agents: notebook")
                 for worker in self._workers.values():
                     group.create_task(self._live(worker), name=f"agents: {worker.brain.name}")
         finally:
-            await self.population.close()
-            await self._notebook.close()
+            await self.population.behind.close()
+            await self._notebook.behind.close()
             for worker in self._workers.values():
                 worker.close()
 
@@ -241,13 +241,13 @@ class AgentHost:
         With the right answer, and while the question is remembered, agents whose brain learns are taught.
         """
         rated = await self._feedback.rate(agent_ids, score, correct, question_id, rater)
-        self._notebook.wake()
+        self._notebook.behind.wake()
         return rated
 
     async def answer_rated(self, question_id: bytes, answer: Answer, score: float, rater: bytes) -> int:
         """A person's rating in [0, 1] of the council's answer; agents of this node that were asked and can learn from it do."""
         taught = await self._feedback.answer_rated(question_id, answer, score, rater)
-        self._notebook.wake()
+        self._notebook.behind.wake()
         return taught
 
     async def _poll(

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable
 from functools import partial
 
 import structlog
 
+from node.agents.behind import WriteBehind
 from node.agents.book import AgentBook
 from node.agents.raters import Raters
 from node.agents.worker import BrainWorker
 from node.brains.base import MAX_NOTES
 from protocol.errors import UserError
 
-SAVE_S = 1.0
-"""A crash may forget what was learnt in the last such time."""
-LAST_SAVE_S = 1.0
 log = structlog.get_logger("agents")
 
 
 class Notebook:
-    """Carries brains' notes and raters' records to the book and back. `wake` it when something was rated or learnt."""
+    """Carries brains' notes and raters' records to the book and back. Wake `behind` when something was rated or learnt."""
 
     def __init__(self, book: AgentBook, raters: Raters, workers: Callable[[], Iterable[BrainWorker]]) -> None:
         self._book = book
@@ -29,10 +26,7 @@ class Notebook:
         self._workers = workers
         self._unsaved: dict[str, list[bytes]] = {}
         """Notes that the disk refused, per brain; at most `MAX_NOTES` each."""
-        self._news = asyncio.Event()
-
-    def wake(self) -> None:
-        self._news.set()
+        self.behind = WriteBehind(self._save, "lessons")
 
     async def open(self) -> None:
         """Read who is believed. Raises `NotAvailable`."""
@@ -44,23 +38,7 @@ class Notebook:
         if notes:
             await worker.call(partial(worker.brain.recall, notes))
 
-    async def save_behind(self) -> None:
-        """Write down what is new until cancelled."""
-        while True:
-            await self._news.wait()
-            await asyncio.sleep(SAVE_S)
-            await self._save()
-
-    async def close(self) -> None:
-        """Write down what is still only in memory; bounded in time."""
-        try:
-            async with asyncio.timeout(LAST_SAVE_S):
-                await self._save()
-        except TimeoutError:
-            log.warning("the last lessons were not written in time")
-
     async def _save(self) -> None:
-        self._news.clear()
         rows, forgotten = self._raters.changed()
         for worker in self._workers():
             if notes := worker.brain.notes():

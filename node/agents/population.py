@@ -1,13 +1,12 @@
 """Who lives here: the agents of this node, the room for more, and their copy on disk.
 
-Counters and genomes are written behind, at most `SAVE_S` late (a crash may forget the last second of interactions); a birth is on disk
+Counters and genomes are written behind, a second late at most (a crash may forget the last second of interactions); a birth is on disk
 before anybody hears of it, a death likewise. A child that is conceived is on disk too (`expect`), in one write with the parent that
 divided, so that a crash in the middle of a division neither loses nor repeats it.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from typing import Literal
@@ -15,6 +14,7 @@ from typing import Literal
 import structlog
 
 from node.agents.agent import Agent, AgentRow, from_row, read_row, to_row
+from node.agents.behind import WriteBehind
 from node.agents.book import AgentBook
 from node.agents.genome import unpack
 from node.agents.selection import Selection, least_fit
@@ -23,9 +23,7 @@ from node.runtime import Runtime
 from protocol.errors import Malformed, PeerError, UserError
 from protocol.identity import NodeId, show_id
 
-SAVE_S = 1.0
 MAX_GONE = 4_096
-LAST_SAVE_S = 1.0
 
 Data = Mapping[str, str | float | int | bool | None]
 OnEvent = Callable[[Literal["birth", "death"], Data], None]
@@ -63,7 +61,7 @@ class Population:
         """Children that have no home yet."""
         self.gone: deque[bytes] = deque(maxlen=MAX_GONE)
         """Who died or moved away and still has a record in the DHT; `homes.py` takes them off."""
-        self._news = asyncio.Event()
+        self.behind = WriteBehind(self._save, "agents")
 
     def get(self, agent_id: bytes) -> Agent | None:
         return self._agents.get(agent_id)
@@ -157,7 +155,7 @@ class Population:
             await self._book.bury(agent.agent_id, self._runtime.now(), reason)
         finally:
             self._departing.remove(agent.agent_id)
-            self._news.set()  # what changed meanwhile was held back
+            self.behind.wake()  # what changed meanwhile was held back
         self.gone.append(agent.agent_id)
         self._agents.pop(agent.agent_id, None)
         self._changed.discard(agent.agent_id)
@@ -172,7 +170,7 @@ class Population:
         """The agent changed: write it down soon."""
         if agent.agent_id in self._agents:
             self._changed.add(agent.agent_id)
-            self._news.set()
+            self.behind.wake()
 
     # ---- disk -----------------------------------------------------------------------------------------------------
 
@@ -196,23 +194,7 @@ class Population:
                 log.warning("an agent's genome no longer fits its brain", agent=show_id(agent_id), reason=str(error))
         self._on_change()
 
-    async def save_behind(self) -> None:
-        """Write changed agents down until cancelled."""
-        while True:
-            await self._news.wait()
-            await asyncio.sleep(SAVE_S)
-            await self._save()
-
-    async def close(self) -> None:
-        """Write down what is still only in memory; bounded in time."""
-        try:
-            async with asyncio.timeout(LAST_SAVE_S):
-                await self._save()
-        except TimeoutError:
-            log.warning("the last changes of agents were not written in time")
-
     async def _save(self) -> None:
-        self._news.clear()
         changed, self._changed = self._changed - self._departing, self._changed & self._departing
         try:
             if changed:

@@ -26,7 +26,7 @@ import msgspec
 
 from node.brains.base import MAX_NOTES, Ask, Brain, Capabilities, Choice, Genome, Lesson, Progress, TensorSpec
 from node.brains.losses import Believed, shares, slopes
-from node.brains.replay import Note, Remembered, Replay, mark_of, read_note
+from node.brains.replay import Note, Remembered, Replay, drained, mark_of, read_note
 from node.brains.stack import Stack, folded
 from node.brains.views import bank_features, ngrams, signatures, unit, view
 from protocol.errors import Malformed
@@ -234,10 +234,7 @@ class HeadBrain(Brain):
         return len(self._replay)
 
     def notes(self) -> list[bytes]:
-        taken = []
-        while self._notes:
-            taken.append(self._notes.popleft())
-        return taken
+        return drained(self._notes)
 
     def recall(self, notes: Sequence[bytes]) -> None:
         """Lessons on texts that another embedder read are left out: their vectors mean nothing here."""

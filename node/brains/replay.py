@@ -65,6 +65,14 @@ def read_note(data: bytes) -> Note:
     return note
 
 
+def drained(notes: deque[bytes]) -> list[bytes]:
+    """All of them, taken one by one: another thread may append meanwhile."""
+    taken = []
+    while notes:
+        taken.append(notes.popleft())
+    return taken
+
+
 def mark_of(vector: bytes, answer: int, rater: bytes) -> int:
     """Equal on every machine and after a restart."""
     return int.from_bytes(hashlib.blake2b(vector + answer.to_bytes(4, "big") + rater, digest_size=8).digest(), "big")

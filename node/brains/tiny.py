@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from node.brains.base import MAX_NOTES, Ask, Brain, Capabilities, Choice, Genome, Lesson, Progress, TensorSpec
-from node.brains.replay import Note, read_note
+from node.brains.replay import Note, drained, read_note
 from node.brains.stack import Stack
 from protocol.errors import Malformed
 
@@ -138,10 +138,7 @@ class TinyBrain(Brain):
         return changed
 
     def notes(self) -> list[bytes]:
-        taken = []
-        while self._notes:
-            taken.append(self._notes.popleft())
-        return taken
+        return drained(self._notes)
 
     def recall(self, notes: Sequence[bytes]) -> None:
         for data in notes:

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 import pytest
 
 from node.agents import nursery
+from node.agents.behind import SAVE_S
 from node.agents.homes import Homes
-from node.agents.population import SAVE_S
 from node.testing import World
 from node.testing.book import MemoryBook
 from protocol.homes import home_key

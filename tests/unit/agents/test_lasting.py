@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from node.agents.agent import read_row, to_row
+from node.agents.behind import SAVE_S
 from node.agents.book import SqliteBook
 from node.agents.genome import renamed
 from node.agents.host import AgentHost
-from node.agents.notebook import SAVE_S
 from node.agents.raters import MAX_RATERS, Raters
 from node.brains.base import Ask, Lesson
 from node.brains.embedder import Embedder, HashedEmbedder, WordsEmbedder
