@@ -11,7 +11,7 @@ from pathlib import Path
 from cli.client import Client
 from cli.daemons import LOG, START_S, start
 from cli.target import DaemonUnreachable, read_api_file
-from protocol.api import NodeInfo, Ready
+from protocol.api.nodes import NodeInfo, Ready
 from protocol.errors import NotAvailable, UserError
 
 STOP_S = 5.0

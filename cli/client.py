@@ -11,7 +11,8 @@ from urllib.parse import quote, urlsplit
 import msgspec
 
 from cli.target import DaemonUnreachable
-from protocol.api import MAX_BODY, ErrorBody, ErrorReply, Event
+from protocol.api.faults import MAX_BODY, ErrorBody, ErrorReply
+from protocol.api.nodes import Event
 from protocol.errors import Conflict, InvalidRequest, NotAuthorised, NotAvailable, NotFound, RequestTooLarge, UserError
 
 T = TypeVar("T")

@@ -21,7 +21,7 @@ import msgspec
 
 from cli.client import Client
 from cli.target import read_api_file
-from protocol.api import Ready, StopReply
+from protocol.api.nodes import Ready, StopReply
 from protocol.errors import NotAvailable, UserError
 
 START_S = 300.0

@@ -65,7 +65,7 @@ class Lesson:
 
     def ask_elsewhere(self, client: Client, name: str) -> None:
         """New texts at a node that is not the project's home: it learnt from the same corrections."""
-        from protocol.api import ConsensusAnswer, ConsensusRequest
+        from protocol.api.council import ConsensusAnswer, ConsensusRequest
 
         for text, gold in NEW_TEXTS:
             answer = client.post("/v1/consensus", ConsensusAnswer, ConsensusRequest(question=text, project=self._project), PATIENCE_S)

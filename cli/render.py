@@ -14,7 +14,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from protocol.api import AgentInfo, ConsensusAnswer, Missing, NodeInfo, PeerInfo, Peers, RunInfo, VoteInfo
+from protocol.api.agents import AgentInfo
+from protocol.api.council import ConsensusAnswer, Missing, VoteInfo
+from protocol.api.nodes import NodeInfo, PeerInfo, Peers
+from protocol.api.runs import RunInfo
 
 SHORT = 8
 ANSWER_WIDTH = 60

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
     from cli.client import Client
-    from protocol.api import ApiFile
+    from protocol.api.nodes import ApiFile
 
 T = TypeVar("T")
 
@@ -113,7 +113,7 @@ def report(error: UserError, as_json: bool) -> int:
     if as_json:
         import msgspec
 
-        from protocol.api import ErrorBody, ErrorReply
+        from protocol.api.faults import ErrorBody, ErrorReply
 
         body = ErrorReply(ErrorBody(error.kind, error.code, said, error.param))
         sys.stdout.write(msgspec.json.encode(body).decode() + "\n")
@@ -131,7 +131,7 @@ def read_api_file(directory: Path) -> ApiFile:
     """What the daemon of a data directory says about itself. Raises `DaemonUnreachable` or `NotAuthorised`."""
     import msgspec
 
-    from protocol.api import ApiFile
+    from protocol.api.nodes import ApiFile
 
     path = directory / "api.json"
     try:

@@ -33,7 +33,7 @@ from node.runtime import Runtime, SystemRuntime
 from node.situation import Situation
 from node.store import Store
 from protocol.address import join_address
-from protocol.api import ApiFile, Ready
+from protocol.api.nodes import ApiFile, Ready
 from protocol.errors import PeerError
 from protocol.identity import Credentials, renew_at, show_id
 

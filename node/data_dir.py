@@ -15,7 +15,7 @@ from typing import IO
 
 import msgspec
 
-from protocol.api import ApiFile
+from protocol.api.nodes import ApiFile
 from protocol.errors import Conflict, NotAvailable
 
 

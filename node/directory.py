@@ -12,7 +12,8 @@ from node.agents.seams import Departed
 from node.council.seams import Candidate
 from node.overlay.members import Members, MemberView
 from protocol.address import split_address
-from protocol.api import AgentInfo, PeerInfo, Peers
+from protocol.api.agents import AgentInfo
+from protocol.api.nodes import PeerInfo, Peers
 from protocol.births import Census, Household
 from protocol.homes import Standing, outranks
 from protocol.identity import NodeId, show_id

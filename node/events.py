@@ -10,7 +10,7 @@ from typing import Literal
 import structlog
 
 from node.runtime import Runtime
-from protocol.api import Event
+from protocol.api.nodes import Event
 
 QUEUE = 256
 """Events a slow listener may fall behind; older ones are dropped for it alone."""

@@ -62,7 +62,7 @@ from node.situation import Situation
 from node.store import Store
 from node.tasks.registry import shipped_tasks
 from node.tokens import SqliteTokens, TokenView
-from protocol.api import BroadcastRequest
+from protocol.api.nodes import BroadcastRequest
 from protocol.errors import Malformed
 from protocol.identity import Credentials, Member, NodeId, show_id
 from protocol.messages import PROTOCOL_VERSION, Announcement, Gossip, Hello

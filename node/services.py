@@ -25,22 +25,21 @@ from node.overlay.broadcast import Broadcast
 from node.overlay.neighbours import Neighbours
 from node.runtime import Runtime
 from node.situation import Situation
-from protocol.api import (
-    AgentFile,
-    AgentInfo,
-    BroadcastRequest,
+from protocol.api.agents import AgentFile, AgentInfo, DescentInfo
+from protocol.api.council import (
     CanariesReply,
     CanariesRequest,
     ConsensusAnswer,
     ConsensusRequest,
-    DescentInfo,
+    FeedbackReply,
+    FeedbackRequest,
+    QuestionSummary,
+)
+from protocol.api.memory import (
     DhtPut,
     DhtPutReply,
     DhtValue,
     DhtValues,
-    FeedbackReply,
-    FeedbackRequest,
-    LeaveReply,
     MemoryAdded,
     MemoryInfo,
     MemoryPurge,
@@ -48,10 +47,8 @@ from protocol.api import (
     MemoryQuery,
     MemoryRating,
     MemoryRequest,
-    NodeInfo,
-    Peers,
-    QuestionSummary,
 )
+from protocol.api.nodes import BroadcastRequest, LeaveReply, NodeInfo, Peers
 from protocol.errors import InvalidRequest
 from protocol.identity import NodeId, node_id_of, parse_id, show_id
 from protocol.receipts import export_receipt

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from node.admission import Admission
 from node.store import Store
-from protocol.api import TokenInfo, TokenReply, TokenRequest
+from protocol.api.nodes import TokenInfo, TokenReply, TokenRequest
 from protocol.errors import NotFound
 from protocol.token import RefusalReason, TokenEntry, parse_token_id, refusal, show_token_id
 

@@ -18,7 +18,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from msgspec import Meta, Struct
 
-from protocol.api import Basis
+from protocol.api.council import Basis
 
 MIN_STEP = 10
 """Pairs of one step: fewer say little more than chance, and a map of many small steps promises what it cannot know."""

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from protocol.api import MAX_QUESTION, AbstainReason, VoteInfo
+from protocol.api.council import MAX_QUESTION, AbstainReason, VoteInfo
 
 
 class ModelInfo(Struct, frozen=True):

@@ -21,7 +21,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from protocol.aggregate import Answer, Tally
-from protocol.api import ConsensusAnswer, Kind, Missing, QuestionSummary, VoteInfo
+from protocol.api.council import ConsensusAnswer, Kind, Missing, QuestionSummary, VoteInfo
 from protocol.ballots import (
     MAX_REASON,
     NO_SIGNATURE,

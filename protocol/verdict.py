@@ -16,7 +16,7 @@ from typing import Literal
 from msgspec import Struct
 
 from protocol.aggregate import Answer, Tally, aggregate
-from protocol.api import AbstainReason
+from protocol.api.council import AbstainReason
 from protocol.ballots import Question, Vote
 from protocol.calibration import Calibration, confidence
 

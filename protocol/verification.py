@@ -15,7 +15,7 @@ from typing import Any
 from msgspec import Struct
 
 from protocol.aggregate import AGGREGATOR
-from protocol.api import QuestionSummary
+from protocol.api.council import QuestionSummary
 from protocol.ballots import CommitSet, check_commitment, check_question, check_reveal, commitment_hash, question_id, same, set_hash
 from protocol.calibration import rises
 from protocol.errors import BadSignature, Malformed, PeerError

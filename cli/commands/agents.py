@@ -10,7 +10,7 @@ import typer
 from cli.client import in_path
 from cli.render import render_agent, render_agents, render_family
 from cli.target import Target, with_target
-from protocol.api import AgentFile, AgentInfo
+from protocol.api.agents import AgentFile, AgentInfo
 from protocol.errors import InvalidRequest, NotFound
 
 app = typer.Typer(add_completion=False, help="List agents, show one, draw their families, move them as files.")

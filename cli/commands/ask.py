@@ -11,7 +11,7 @@ import typer
 
 from cli.render import render_answer
 from cli.target import EXIT_ABSTAINED, Target, console, with_target
-from protocol.api import ConsensusAnswer, ConsensusRequest, Kind
+from protocol.api.council import ConsensusAnswer, ConsensusRequest, Kind
 from protocol.errors import InvalidRequest
 
 app = typer.Typer(add_completion=False)

@@ -10,7 +10,7 @@ import typer
 from rich.text import Text
 
 from cli.target import Target, with_target
-from protocol.api import CanariesReply, CanariesRequest, CanaryInfo
+from protocol.api.council import CanariesReply, CanariesRequest, CanaryInfo
 from protocol.errors import InvalidRequest
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Hidden questions with known answers, mixed into this node's work.")

@@ -85,7 +85,7 @@ class Demo:
 
     def start(self, brain: str) -> None:
         """The first daemon founds the swarm, the others join with a token through its address."""
-        from protocol.api import Peers, TokenReply, TokenRequest
+        from protocol.api.nodes import Peers, TokenReply, TokenRequest
 
         self._head("Three daemons, one swarm")
         brains = self._brains(brain)
@@ -117,7 +117,7 @@ class Demo:
 
     def birth(self) -> None:
         """Every tiny agent has now answered often enough to divide."""
-        from protocol.api import AgentInfo
+        from protocol.api.agents import AgentInfo
 
         self._head("An agent divides: the child is born on another machine")
         client = self._daemons[NAMES[0]].client
@@ -139,7 +139,7 @@ class Demo:
     def grid(self) -> None:
         """Nine cells on three machines; each hears its neighbours and nobody else."""
         from cli.render import render_run
-        from protocol.api import RunInfo, RunRequest
+        from protocol.api.runs import RunInfo, RunRequest
 
         self._head("A 3 x 3 grid: cells hear only their neighbours")
         client = self._daemons[NAMES[1]].client
@@ -260,7 +260,7 @@ class Demo:
         """Wait until every agent has answered the canaries, so that the first confidence stands on all of them."""
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-        from protocol.api import NodeInfo
+        from protocol.api.nodes import NodeInfo
 
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         with Progress(*columns, console=self._out) as progress:
@@ -275,13 +275,13 @@ class Demo:
 
     def _members(self) -> None:
         from cli.render import render_peers
-        from protocol.api import Peers
+        from protocol.api.nodes import Peers
 
         self._out.print(render_peers(self._daemons[NAMES[1]].client.get("/v1/peers", Peers)))
 
     def _ask(self, node: str, question: str, choices: tuple[str, ...]) -> None:
         from cli.render import render_answer
-        from protocol.api import ConsensusAnswer, ConsensusRequest
+        from protocol.api.council import ConsensusAnswer, ConsensusRequest
 
         self._head(f"Ask {node}: {question}")
         request = ConsensusRequest(question=question, choices=list(choices) or None, deadline_s=60.0)

@@ -8,7 +8,7 @@ import typer
 from rich.text import Text
 
 from cli.target import Target, with_target
-from protocol.api import FeedbackReply, FeedbackRequest
+from protocol.api.council import FeedbackReply, FeedbackRequest
 
 app = typer.Typer(add_completion=False)
 

@@ -15,7 +15,7 @@ from protocol.errors import NotAvailable
 
 if TYPE_CHECKING:
     from cli.child import ChildDaemon
-    from protocol.api import AgentInfo
+    from protocol.api.agents import AgentInfo
 
 app = typer.Typer(add_completion=False, help="Experiments.")
 
@@ -43,7 +43,7 @@ def life(
         with tempfile.TemporaryDirectory(prefix="moot-life-") as scratch, ExitStack() as stack:
             return Life(Path(scratch), stack, daemons, agents, threshold, as_json).run(questions, random.Random(seed))
     from node.agents.seed import replay
-    from protocol.api import SeedBirth, SeedStep
+    from protocol.api.agents import SeedBirth, SeedStep
 
     for event in replay(agents, questions, threshold, mutation, random.Random(seed)):
         if as_json:
@@ -71,7 +71,7 @@ class Life:
         self._known: set[str] = set()
 
     def run(self, questions: int, rng: random.Random) -> int:
-        from protocol.api import ConsensusAnswer, ConsensusRequest
+        from protocol.api.council import ConsensusAnswer, ConsensusRequest
 
         client = self._daemons[0].client
         self._births()
@@ -89,7 +89,7 @@ class Life:
 
     def _start(self, scratch: Path, stack: ExitStack, count: int) -> list[ChildDaemon]:
         from cli.child import ChildDaemon
-        from protocol.api import TokenReply, TokenRequest
+        from protocol.api.nodes import TokenReply, TokenRequest
 
         daemons: list[ChildDaemon] = []
         settings = scratch / "life.toml"
@@ -109,7 +109,7 @@ class Life:
 
     def _agents(self) -> list[AgentInfo]:
         """Everybody, each as its own node tells it."""
-        from protocol.api import AgentInfo
+        from protocol.api.agents import AgentInfo
 
         return [agent for daemon in self._daemons for agent in daemon.client.get("/v1/agents", list[AgentInfo])]
 

@@ -7,7 +7,7 @@ from rich.text import Text
 
 from cli.daemons import wait_until_gone
 from cli.target import Target, with_target
-from protocol.api import LeaveReply
+from protocol.api.nodes import LeaveReply
 
 app = typer.Typer(add_completion=False)
 

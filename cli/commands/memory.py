@@ -11,7 +11,7 @@ from rich.text import Text
 from cli.client import in_path
 from cli.render import table
 from cli.target import Target, with_target
-from protocol.api import MemoryAdded, MemoryInfo, MemoryPurge, MemoryPurged, MemoryRating, MemoryRequest
+from protocol.api.memory import MemoryAdded, MemoryInfo, MemoryPurge, MemoryPurged, MemoryRating, MemoryRequest
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="What the swarm remembers, found by meaning.")
 

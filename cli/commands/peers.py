@@ -6,7 +6,7 @@ import typer
 
 from cli.render import render_peers
 from cli.target import Target, with_target
-from protocol.api import Peers
+from protocol.api.nodes import Peers
 
 app = typer.Typer(add_completion=False)
 

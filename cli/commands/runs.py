@@ -13,7 +13,7 @@ from rich.text import Text
 from cli.client import in_path
 from cli.render import how_far, render_run, table
 from cli.target import Target, with_target
-from protocol.api import ArtifactInfo, CellInfo, RunEdit, RunInfo
+from protocol.api.runs import ArtifactInfo, CellInfo, RunEdit, RunInfo
 from protocol.errors import InvalidRequest, NotFound, UserError
 
 app = typer.Typer(add_completion=False, help="List runs, show one, pause, resume, stop or change it.")

@@ -16,7 +16,7 @@ from cli.client import Client, in_path
 from cli.packings import gap_text
 from cli.render import render_run
 from cli.target import EXIT_ERROR, DaemonUnreachable, Target, console, with_target
-from protocol.api import ArtifactInfo, RunInfo, RunRequest
+from protocol.api.runs import ArtifactInfo, RunInfo, RunRequest
 from protocol.errors import InvalidRequest, UserError
 
 app = typer.Typer(add_completion=False)

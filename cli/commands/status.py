@@ -6,7 +6,7 @@ import typer
 
 from cli.render import render_status
 from cli.target import Target, with_target
-from protocol.api import NodeInfo
+from protocol.api.nodes import NodeInfo
 
 app = typer.Typer(add_completion=False)
 

@@ -7,7 +7,7 @@ from rich.text import Text
 
 from cli.daemons import GONE_S, wait_until_gone
 from cli.target import EXIT_ERROR, Target, with_target
-from protocol.api import StopReply
+from protocol.api.nodes import StopReply
 
 app = typer.Typer(add_completion=False)
 

@@ -15,7 +15,7 @@ from cli.client import Client
 from cli.daemons import Starting, is_running, start, stop
 from cli.render import table
 from cli.target import DaemonUnreachable, Target, console, read_api_file, with_target
-from protocol.api import NodeInfo, TokenReply, TokenRequest
+from protocol.api.nodes import NodeInfo, TokenReply, TokenRequest
 from protocol.errors import NotFound, UserError
 
 app = typer.Typer(add_completion=False, help="Several daemons on this machine.")

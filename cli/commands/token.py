@@ -12,7 +12,7 @@ from rich.text import Text
 from cli.client import in_path
 from cli.render import table
 from cli.target import Target, with_target
-from protocol.api import TokenInfo, TokenReply, TokenRequest
+from protocol.api.nodes import TokenInfo, TokenReply, TokenRequest
 from protocol.errors import InvalidRequest
 from protocol.token import parse_duration
 

@@ -19,7 +19,7 @@ from protocol.errors import InvalidRequest
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from protocol.api import Ready
+    from protocol.api.nodes import Ready
 
 app = typer.Typer(add_completion=False)
 join_app = typer.Typer(add_completion=False)
@@ -170,7 +170,7 @@ def _invite(data_dir: Path) -> None:
     """The exact line for another machine, where this node may admit others."""
     from cli.client import Client
     from cli.target import read_api_file
-    from protocol.api import NodeInfo, TokenReply, TokenRequest
+    from protocol.api.nodes import NodeInfo, TokenReply, TokenRequest
     from protocol.errors import UserError
 
     try:

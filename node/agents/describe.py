@@ -6,7 +6,8 @@ from node.agents.agent import Agent
 from node.agents.answers import kinds_of
 from node.agents.worker import BrainWorker
 from node.brains.base import Brain
-from protocol.api import AgentInfo, BrainInfo
+from protocol.api.agents import AgentInfo
+from protocol.api.nodes import BrainInfo
 from protocol.identity import NodeId, show_id
 from protocol.messages import EMBEDDED_CHOICE, AgentSummary
 

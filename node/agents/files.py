@@ -16,7 +16,7 @@ from node.agents.genome import unpack
 from node.agents.host import AgentHost
 from node.agents.population import Population
 from node.runtime import Runtime
-from protocol.api import AgentFile, DescentInfo
+from protocol.api.agents import AgentFile, DescentInfo
 from protocol.errors import InvalidRequest, NotAvailable, NotFound, PeerError
 from protocol.identity import node_id_of, parse_id, show_id
 from protocol.lineage import Descent, agent_id_of, check_lineage

@@ -34,7 +34,8 @@ from node.brains.examples import pick
 from node.brains.registry import Team
 from node.runtime import Runtime
 from protocol.aggregate import Answer
-from protocol.api import AgentInfo, BrainInfo
+from protocol.api.agents import AgentInfo
+from protocol.api.nodes import BrainInfo
 from protocol.ballots import MAX_REASON, Question, Vote, vote_fault
 from protocol.errors import UserError
 from protocol.identity import NodeId, NodeKey

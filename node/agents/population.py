@@ -27,7 +27,7 @@ MAX_GONE = 4_096
 
 Data = Mapping[str, str | float | int | bool | None]
 OnEvent = Callable[[Literal["birth", "death"], Data], None]
-"""What people and the API hear of: fields are text ids, as in `protocol.api.Event`."""
+"""What people and the API hear of: fields are text ids, as in `protocol.api.nodes.Event`."""
 log = structlog.get_logger("agents")
 
 

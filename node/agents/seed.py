@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from node.brains.base import Ask, Genome
 from node.brains.tiny import DIM, TinyBrain
-from protocol.api import SeedBirth, SeedEnd, SeedStep
+from protocol.api.agents import SeedBirth, SeedEnd, SeedStep
 
 
 def replay(agents: int, questions: int, threshold: int, mutation: float, rng: random.Random) -> Iterator[SeedBirth | SeedStep | SeedEnd]:

@@ -28,7 +28,7 @@ from node.runtime import Runtime
 from node.tasks.base import Param, Task
 from node.tasks.registry import checked_values, is_path
 from node.tasks.workshop import Children, Inline, TaskFailed, Workshop
-from protocol.api import TaskInfo
+from protocol.api.runs import TaskInfo
 from protocol.checkpoints import GridState, check_grid, pack, unpack
 from protocol.errors import InvalidRequest, Malformed, NotAvailable, PeerError, Refused
 from protocol.identity import NodeId, show_id

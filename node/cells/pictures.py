@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from node.cells.traces import Trace, information, traces
-from protocol.api import IterationInfo
+from protocol.api.runs import IterationInfo
 from protocol.errors import NotAvailable
 
 if TYPE_CHECKING:

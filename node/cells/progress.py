@@ -11,7 +11,7 @@ from node.cells.grid import OVERLAY, neighbours, overlay_graph
 from node.runs.run import Progress as RunProgress
 from node.tasks.base import MAX_SOLUTION
 from node.tasks.workshop import Workshop
-from protocol.api import CellInfo, IterationInfo
+from protocol.api.runs import CellInfo, IterationInfo
 from protocol.checkpoints import MAX_CELLS, MAX_ROWS, CellRow, CellState, GridState, IterationRow
 from protocol.identity import NodeId, parse_id, show_id
 from protocol.messages import CellReport, CellStart

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from protocol.api import IterationInfo
+from protocol.api.runs import IterationInfo
 
 NOTE = 2_000
 """Characters of a note, as `CellReport` allows."""

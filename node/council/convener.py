@@ -24,7 +24,7 @@ from node.council.seating import seat
 from node.council.trust import Trust
 from node.runtime import Runtime
 from protocol.aggregate import AGGREGATOR
-from protocol.api import ConsensusAnswer
+from protocol.api.council import ConsensusAnswer
 from protocol.ballots import (
     KINDS,
     NONCE_BYTES,

@@ -25,7 +25,7 @@ from node.council.seams import AgentHost, Courier, Directory, ReceiptBook, Topic
 from node.council.trust import Trust
 from node.memory import Memory
 from node.runtime import Runtime
-from protocol.api import ConsensusAnswer, ConsensusRequest, FeedbackReply, FeedbackRequest, QuestionSummary
+from protocol.api.council import ConsensusAnswer, ConsensusRequest, FeedbackReply, FeedbackRequest, QuestionSummary
 from protocol.calibration import UNCALIBRATED, basis
 from protocol.errors import NotFound, UserError
 from protocol.identity import Credentials, describe_leaf, parse_id

@@ -18,7 +18,7 @@ from node.council.ledger import Ledger
 from node.council.seams import AgentHost, Courier, Directory, ReceiptBook, TopicModel
 from node.runtime import Runtime
 from protocol.aggregate import Answer, canonical
-from protocol.api import FeedbackReply, FeedbackRequest
+from protocol.api.council import FeedbackReply, FeedbackRequest
 from protocol.ballots import MAX_COMPONENT, MAX_NUMBER, Question
 from protocol.errors import Conflict, InvalidRequest, Malformed, NotFound, PeerError, Refused, UserError
 from protocol.identity import Member, NodeId, parse_id, show_id

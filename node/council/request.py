@@ -6,7 +6,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
-from protocol.api import MAX_CHOICES, MAX_EMBEDDING, MAX_QUESTION, ConsensusRequest
+from protocol.api.council import MAX_CHOICES, MAX_EMBEDDING, MAX_QUESTION, ConsensusRequest
 from protocol.ballots import MAX_COMPONENT
 from protocol.errors import InvalidRequest
 from protocol.receipts import DEFAULT_PANEL

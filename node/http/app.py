@@ -18,25 +18,21 @@ from node.http.errors import Handler, in_error_shape
 from node.http.handlers import control, council, dht, health, label, memory, node, runs, tokens
 from node.http.routes import SERVICES, Call, Route, delete, get, patch, post, put, serve
 from node.http.services import Services
-from protocol.api import (
-    MAX_BODY,
-    AgentFile,
-    AgentInfo,
-    ArtifactInfo,
-    BroadcastRequest,
+from protocol.api.agents import AgentFile, AgentInfo, DescentInfo
+from protocol.api.council import (
     CanariesReply,
     CanariesRequest,
     ConsensusAnswer,
     ConsensusRequest,
-    DescentInfo,
+    FeedbackReply,
+    FeedbackRequest,
+    QuestionSummary,
+)
+from protocol.api.faults import MAX_BODY, Health
+from protocol.api.memory import (
     DhtPut,
     DhtPutReply,
     DhtValues,
-    Event,
-    FeedbackReply,
-    FeedbackRequest,
-    Health,
-    LeaveReply,
     MemoryAdded,
     MemoryInfo,
     MemoryPurge,
@@ -44,18 +40,9 @@ from protocol.api import (
     MemoryQuery,
     MemoryRating,
     MemoryRequest,
-    NodeInfo,
-    Peers,
-    QuestionSummary,
-    RunEdit,
-    RunInfo,
-    RunRequest,
-    StopReply,
-    TaskInfo,
-    TokenInfo,
-    TokenReply,
-    TokenRequest,
 )
+from protocol.api.nodes import BroadcastRequest, Event, LeaveReply, NodeInfo, Peers, StopReply, TokenInfo, TokenReply, TokenRequest
+from protocol.api.runs import ArtifactInfo, RunEdit, RunInfo, RunRequest, TaskInfo
 from protocol.labelling import (
     AnswerRequest,
     ExamplesRequest,

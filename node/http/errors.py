@@ -12,7 +12,7 @@ import msgspec
 import structlog
 from aiohttp import web
 
-from protocol.api import ErrorBody, ErrorReply
+from protocol.api.faults import ErrorBody, ErrorReply
 from protocol.errors import NotAuthorised, NotFound, PeerError, RequestTooLarge, Unreachable, UserError
 
 log = structlog.get_logger(__name__)

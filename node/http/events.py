@@ -16,7 +16,7 @@ from aiohttp import WSCloseCode, web
 from node.http.errors import NotAcceptable, TooBusy
 from node.http.routes import Call
 from node.http.sse import event_stream
-from protocol.api import Event
+from protocol.api.nodes import Event
 
 HEARTBEAT_S = 15.0
 """A silent stream says something this often, so that a dead client is noticed."""

@@ -26,7 +26,7 @@ from node.http.handlers.label import by_project
 from node.http.routes import Call
 from node.http.services import Services
 from node.http.sse import event_stream
-from protocol.api import ConsensusAnswer, ConsensusRequest
+from protocol.api.council import ConsensusAnswer, ConsensusRequest
 from protocol.errors import InvalidRequest, NotFound
 from protocol.openai_api import (
     ChatChoice,

@@ -1,4 +1,4 @@
-"""`/openapi.json` (OpenAPI 3.1.0), made from the route table and the shapes in `protocol/api.py`."""
+"""`/openapi.json` (OpenAPI 3.1.0), made from the route table and the shapes in `protocol/api`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 
 from node.http.access import Scope
 from node.http.routes import JSON, Route
-from protocol.api import ErrorReply
+from protocol.api.faults import ErrorReply
 
 REFERENCE = "#/components/schemas/{name}"
 _VARIABLE = re.compile(r"{(\w+)}")

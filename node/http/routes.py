@@ -18,7 +18,7 @@ from aiohttp import web
 from node.http.access import Scope
 from node.http.errors import Handler, UnsupportedMedia
 from node.http.services import Services
-from protocol.api import MAX_BODY
+from protocol.api.faults import MAX_BODY
 from protocol.errors import InvalidRequest, RequestTooLarge
 
 B = TypeVar("B")

@@ -14,23 +14,20 @@ from typing import Any, Literal, Protocol
 
 from node.http.access import Access
 from node.runtime import Runtime
-from protocol.api import (
-    AgentFile,
-    AgentInfo,
-    ArtifactInfo,
-    BroadcastRequest,
+from protocol.api.agents import AgentFile, AgentInfo, DescentInfo
+from protocol.api.council import (
     CanariesReply,
     CanariesRequest,
     ConsensusAnswer,
     ConsensusRequest,
-    DescentInfo,
+    FeedbackReply,
+    FeedbackRequest,
+    QuestionSummary,
+)
+from protocol.api.memory import (
     DhtPut,
     DhtPutReply,
     DhtValues,
-    Event,
-    FeedbackReply,
-    FeedbackRequest,
-    LeaveReply,
     MemoryAdded,
     MemoryInfo,
     MemoryPurge,
@@ -38,17 +35,9 @@ from protocol.api import (
     MemoryQuery,
     MemoryRating,
     MemoryRequest,
-    NodeInfo,
-    Peers,
-    QuestionSummary,
-    RunEdit,
-    RunInfo,
-    RunRequest,
-    TaskInfo,
-    TokenInfo,
-    TokenReply,
-    TokenRequest,
 )
+from protocol.api.nodes import BroadcastRequest, Event, LeaveReply, NodeInfo, Peers, TokenInfo, TokenReply, TokenRequest
+from protocol.api.runs import ArtifactInfo, RunEdit, RunInfo, RunRequest, TaskInfo
 from protocol.labelling import (
     AnswerRequest,
     ExamplesRequest,

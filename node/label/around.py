@@ -8,7 +8,7 @@ from typing import Protocol
 
 from node.agents.worker import BrainWorker
 from node.brains.base import Ask, Choice
-from protocol.api import BrainInfo
+from protocol.api.nodes import BrainInfo
 from protocol.errors import NotAvailable
 from protocol.identity import NodeId, show_id
 

@@ -10,7 +10,7 @@ import structlog
 
 from node.runs.run import OVER, Job, Progress, Run, State, TakenOver
 from node.runtime import Runtime
-from protocol.api import ArtifactInfo, RunEdit, RunInfo, RunRequest, TaskInfo
+from protocol.api.runs import ArtifactInfo, RunEdit, RunInfo, RunRequest, TaskInfo
 from protocol.checkpoints import STOPPING, RunState
 from protocol.errors import Conflict, InvalidRequest, NotAvailable, NotFound, UserError
 from protocol.identity import ID_BYTES, NodeId, parse_id, show_id

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from protocol.api import IterationInfo, RunInfo, TaskInfo
+from protocol.api.runs import IterationInfo, RunInfo, TaskInfo
 from protocol.errors import UserError
 from protocol.identity import show_id
 

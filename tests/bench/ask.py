@@ -17,7 +17,8 @@ import psutil
 
 from cli.child import ChildDaemon
 from node.runtime import SystemRuntime
-from protocol.api import ConsensusAnswer, ConsensusRequest, NodeInfo, Peers, TokenReply, TokenRequest
+from protocol.api.council import ConsensusAnswer, ConsensusRequest
+from protocol.api.nodes import NodeInfo, Peers, TokenReply, TokenRequest
 from tests.bench.report import Bar, Report
 
 RUNTIME = SystemRuntime()

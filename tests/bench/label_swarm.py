@@ -31,7 +31,7 @@ import psutil
 from cli.child import ChildDaemon
 from cli.client import Client
 from node.runtime import SystemRuntime
-from protocol.api import Peers, TokenReply, TokenRequest
+from protocol.api.nodes import Peers, TokenReply, TokenRequest
 from protocol.errors import UserError
 from protocol.labelling import (
     AnswerRequest,

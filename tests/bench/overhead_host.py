@@ -26,7 +26,7 @@ from node.parts import Parts
 from node.runtime import SystemRuntime
 from node.situation import Situation
 from node.store import Store
-from protocol.api import Ready
+from protocol.api.nodes import Ready
 from protocol.ballots import Question
 
 VOTE_S = 10.0

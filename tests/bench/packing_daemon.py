@@ -18,7 +18,7 @@ from cli.client import Client
 from cli.packings import known_radii
 from cli.target import read_api_file
 from node.runtime import SystemRuntime
-from protocol.api import RunInfo, RunRequest
+from protocol.api.runs import RunInfo, RunRequest
 
 KNOWN = known_radii()
 OVER = ("done", "failed", "stopped")

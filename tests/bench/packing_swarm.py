@@ -18,7 +18,8 @@ from typing import Any
 from cli.child import ChildDaemon
 from cli.client import Client
 from node.cells.grid import neighbours
-from protocol.api import NodeInfo, Peers, RunInfo, RunRequest
+from protocol.api.nodes import NodeInfo, Peers
+from protocol.api.runs import RunInfo, RunRequest
 from tests.bench.report import Bar, Report
 from tests.live.conftest import wait_until
 

@@ -12,7 +12,7 @@ import pytest
 from cli.child import ChildDaemon
 from cli.client import Client
 from node.runtime import SystemRuntime
-from protocol.api import Peers, TokenReply, TokenRequest
+from protocol.api.nodes import Peers, TokenReply, TokenRequest
 
 LOOPBACK = ("--host", "127.0.0.1", "--port", "0", "--api-port", "0")
 MEET_S = 30.0

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from node.runtime import SystemRuntime
-from protocol.api import ConsensusAnswer, ConsensusRequest
+from protocol.api.council import ConsensusAnswer, ConsensusRequest
 from protocol.errors import UserError
 from tests.live.conftest import LiveSwarm
 

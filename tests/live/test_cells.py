@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from protocol.api import RunInfo, RunRequest
+from protocol.api.runs import RunInfo, RunRequest
 from protocol.errors import Conflict
 from tests.live.conftest import LiveSwarm
 

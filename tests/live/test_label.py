@@ -9,7 +9,7 @@ import pytest
 
 from cli.main import run
 from node.brains.embedder import minilm_installed
-from protocol.api import ConsensusAnswer, ConsensusRequest
+from protocol.api.council import ConsensusAnswer, ConsensusRequest
 from protocol.labelling import ProjectInfo, ProjectRequest, RowsRequest
 from tests.live.conftest import LiveSwarm, wait_until
 

@@ -10,7 +10,7 @@ import pytest
 
 from cli.client import Client
 from cli.main import run
-from protocol.api import ConsensusAnswer, ConsensusRequest
+from protocol.api.council import ConsensusAnswer, ConsensusRequest
 from protocol.errors import UserError
 from protocol.labelling import AnswerRequest, ProjectInfo, ProjectRequest, Questions, RowLabel, RowsRequest, TextsRequest
 from tests.live.conftest import LiveSwarm, wait_until

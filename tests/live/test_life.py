@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from cli.child import ChildDaemon
-from protocol.api import AgentInfo, ConsensusAnswer, ConsensusRequest, LeaveReply
+from protocol.api.agents import AgentInfo
+from protocol.api.council import ConsensusAnswer, ConsensusRequest
+from protocol.api.nodes import LeaveReply
 from tests.live.conftest import LiveSwarm, wait_until
 
 pytestmark = pytest.mark.live

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from protocol.api import ArtifactInfo, RunInfo, RunRequest
+from protocol.api.runs import ArtifactInfo, RunInfo, RunRequest
 from tests.live.conftest import LiveSwarm
 
 pytestmark = pytest.mark.live

@@ -10,7 +10,11 @@ from typing import Any
 
 import pytest
 
-from protocol.api import AgentInfo, ConsensusAnswer, ConsensusRequest, DhtPut, DhtPutReply, DhtValues, NodeInfo, Peers, RunInfo, RunRequest
+from protocol.api.agents import AgentInfo
+from protocol.api.council import ConsensusAnswer, ConsensusRequest
+from protocol.api.memory import DhtPut, DhtPutReply, DhtValues
+from protocol.api.nodes import NodeInfo, Peers
+from protocol.api.runs import RunInfo, RunRequest
 from protocol.errors import InvalidRequest, NotAuthorised, UserError
 from tests.live.conftest import LiveSwarm
 

@@ -11,7 +11,7 @@ import pytest
 
 from node.runs.claims import MAX_CLAIMS, Claims
 from node.runs.manager import MAX_ADOPTED
-from protocol.api import RunRequest
+from protocol.api.runs import RunRequest
 from protocol.checkpoints import GridState, RunState, check_grid, pack
 from protocol.errors import Malformed, NotAvailable
 from protocol.identity import NodeId

@@ -21,7 +21,7 @@ from node.tasks.colouring import Colouring
 from node.tasks.registry import shipped_tasks
 from node.tasks.workshop import Inline
 from node.testing import World, lossy, simulate
-from protocol.api import RunEdit, RunInfo, RunRequest
+from protocol.api.runs import RunEdit, RunInfo, RunRequest
 from protocol.errors import Conflict, InvalidRequest, NotAvailable, NotFound, Refused
 from protocol.identity import NodeId, parse_id, show_id
 from protocol.messages import PROTOCOL_VERSION, CellBundle, CellControl, CellMessage, CellReport, CellStart, Hello, LinkMessage

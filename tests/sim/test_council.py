@@ -13,7 +13,7 @@ from node.council.seams import Candidate
 from node.links.exchange import Exchange
 from node.links.memory import MemoryFactory
 from node.testing import World, lossy, simulate
-from protocol.api import ConsensusAnswer, ConsensusRequest
+from protocol.api.council import ConsensusAnswer, ConsensusRequest
 from protocol.identity import NodeId, show_id
 from protocol.messages import PROTOCOL_VERSION, Hello
 from protocol.verification import verify_receipt

@@ -13,7 +13,7 @@ from node.runs.manager import KEEP_S, RunManager
 from node.runs.run import Job, Run, Value
 from node.runs.succession import MAX_EACH, PERIOD_S, SILENT_S
 from node.testing import World, simulate
-from protocol.api import RunRequest, TaskInfo
+from protocol.api.runs import RunRequest, TaskInfo
 from protocol.errors import NotFound
 from protocol.messages import RunClaim
 from tests.sim.test_succession import Town, run

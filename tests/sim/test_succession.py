@@ -25,7 +25,7 @@ from node.runs.succession import Succession
 from node.tasks.registry import shipped_tasks
 from node.tasks.workshop import Inline, Outcome
 from node.testing import World, lossy, simulate
-from protocol.api import RunEdit, RunInfo, RunRequest
+from protocol.api.runs import RunEdit, RunInfo, RunRequest
 from protocol.checkpoints import RunState, pack
 from protocol.errors import NotFound
 from protocol.identity import NodeId, show_id

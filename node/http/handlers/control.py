@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from node.http.routes import Call
-from protocol.api import BroadcastRequest, LeaveReply, StopReply
+from protocol.api.nodes import BroadcastRequest, LeaveReply, StopReply
 
 
 async def broadcast(call: Call[BroadcastRequest]) -> None:

@@ -18,7 +18,7 @@ from node.council.request import DEFAULT_DEADLINE_S, MAX_DEADLINE_S
 from node.http.errors import TooBusy
 from node.http.handlers.label import by_project
 from node.http.routes import Call
-from protocol.api import ConsensusAnswer, ConsensusRequest, FeedbackReply, FeedbackRequest, QuestionSummary
+from protocol.api.council import ConsensusAnswer, ConsensusRequest, FeedbackReply, FeedbackRequest, QuestionSummary
 from protocol.identity import parse_id
 
 GRACE_S = 10.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from node.http.routes import Call
-from protocol.api import DhtPut, DhtPutReply, DhtValues
+from protocol.api.memory import DhtPut, DhtPutReply, DhtValues
 from protocol.errors import InvalidRequest
 
 MAX_KEY = 256

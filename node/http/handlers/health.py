@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from node.http.routes import Call, json_response
-from protocol.api import Health
+from protocol.api.faults import Health
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 

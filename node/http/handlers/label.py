@@ -8,7 +8,7 @@ from msgspec import Meta, Struct
 
 from node.http.routes import Call
 from node.http.services import LabelService
-from protocol.api import Basis, ConsensusAnswer, ConsensusRequest, VoteInfo
+from protocol.api.council import Basis, ConsensusAnswer, ConsensusRequest, VoteInfo
 from protocol.errors import InvalidRequest, NotAvailable
 from protocol.labelling import (
     MAX_TEXT,

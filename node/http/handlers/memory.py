@@ -3,17 +3,8 @@
 from __future__ import annotations
 
 from node.http.routes import Call
-from protocol.api import (
-    CanariesReply,
-    CanariesRequest,
-    MemoryAdded,
-    MemoryInfo,
-    MemoryPurge,
-    MemoryPurged,
-    MemoryQuery,
-    MemoryRating,
-    MemoryRequest,
-)
+from protocol.api.council import CanariesReply, CanariesRequest
+from protocol.api.memory import MemoryAdded, MemoryInfo, MemoryPurge, MemoryPurged, MemoryQuery, MemoryRating, MemoryRequest
 
 
 async def add(call: Call[MemoryRequest]) -> MemoryAdded:

@@ -6,7 +6,8 @@ from msgspec import Struct
 
 from node.http.routes import Call
 from node.http.services import AgentScope
-from protocol.api import AgentFile, AgentInfo, DescentInfo, NodeInfo, Peers
+from protocol.api.agents import AgentFile, AgentInfo, DescentInfo
+from protocol.api.nodes import NodeInfo, Peers
 
 
 class AgentsQuery(Struct, frozen=True, forbid_unknown_fields=True):

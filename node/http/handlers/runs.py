@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from node.http.routes import Call
-from protocol.api import ArtifactInfo, RunEdit, RunInfo, RunRequest, TaskInfo
+from protocol.api.runs import ArtifactInfo, RunEdit, RunInfo, RunRequest, TaskInfo
 
 MEDIA = {"png": "image/png", "svg": "image/svg+xml", "json": "application/json", "csv": "text/csv"}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from node.http.routes import Call
-from protocol.api import TokenInfo, TokenReply, TokenRequest
+from protocol.api.nodes import TokenInfo, TokenReply, TokenRequest
 
 
 async def create(call: Call[TokenRequest]) -> TokenReply:

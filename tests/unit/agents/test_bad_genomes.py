@@ -20,7 +20,7 @@ from node.agents.host import Surroundings
 from node.brains.base import Genome
 from node.brains.tiny import TinyBrain
 from node.runtime import Runtime
-from protocol.api import AgentFile
+from protocol.api.agents import AgentFile
 from protocol.errors import InvalidRequest
 from protocol.identity import NodeKey, show_id
 from protocol.lineage import Descent

@@ -15,7 +15,7 @@ from node.agents.files import export_agent, import_agent, lineage_of
 from node.agents.host import AgentHost, Surroundings
 from node.brains.tiny import TinyBrain
 from node.runtime import Runtime
-from protocol.api import AgentFile
+from protocol.api.agents import AgentFile
 from protocol.errors import InvalidRequest, NotAvailable, NotFound
 from protocol.identity import NodeKey, show_id
 from tests.unit.agents.house import host, running, simulated

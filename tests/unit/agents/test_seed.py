@@ -7,7 +7,7 @@ import random
 import pytest
 
 from node.agents.seed import replay
-from protocol.api import SeedBirth, SeedEnd, SeedStep
+from protocol.api.agents import SeedBirth, SeedEnd, SeedStep
 
 
 @pytest.mark.parametrize("seed", range(20))

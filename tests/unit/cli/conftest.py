@@ -16,7 +16,7 @@ from cli.main import run
 from node.http.access import Access
 from node.http.app import build_app
 from node.http.server import ApiServer
-from protocol.api import ApiFile
+from protocol.api.nodes import ApiFile
 from tests.unit.http.fakes import ADMIN, NODE, FakeDaemon
 
 

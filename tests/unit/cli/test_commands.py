@@ -10,7 +10,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from protocol.api import ConsensusAnswer, NodeInfo
+from protocol.api.council import ConsensusAnswer
+from protocol.api.nodes import NodeInfo
 from protocol.identity import show_id
 from tests.unit.cli.conftest import Moot
 from tests.unit.http.fakes import ABSTAINED, ADMIN, AGENT, NODE, RECEIPT, FakeDaemon

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from node.config import Config
-from protocol.api import Ready
+from protocol.api.nodes import Ready
 from protocol.errors import Conflict, MootError, NotAuthorised
 from tests.unit.cli.conftest import Moot
 from tests.unit.http.fakes import NODE

@@ -9,7 +9,7 @@ import pytest
 
 from node.council.archive import Archive
 from node.council.receipts import MemoryReceipts
-from protocol.api import ConsensusRequest
+from protocol.api.council import ConsensusRequest
 from protocol.identity import parse_id
 from protocol.messages import LinkMessage, ReceiptReply
 from protocol.records import Record, sign

@@ -10,7 +10,7 @@ from typing import ClassVar
 import msgspec
 import pytest
 
-from protocol.api import ConsensusAnswer, ConsensusRequest, FeedbackRequest
+from protocol.api.council import ConsensusAnswer, ConsensusRequest, FeedbackRequest
 from protocol.ballots import Vote
 from protocol.errors import InvalidRequest, NotFound
 from protocol.identity import show_id

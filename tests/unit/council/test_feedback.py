@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from node.council.feedback import BURST
-from protocol.api import ConsensusRequest, FeedbackRequest
+from protocol.api.council import ConsensusRequest, FeedbackRequest
 from protocol.errors import Conflict, InvalidRequest, NotFound, Refused
 from protocol.identity import show_id
 from protocol.messages import AnswerRated, FeedbackNotice

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 import pytest
 
-from protocol.api import ConsensusAnswer, ConsensusRequest
+from protocol.api.council import ConsensusAnswer, ConsensusRequest
 from protocol.ballots import NO_SIGNATURE, Question, Reveal, commitment_hash, question_id, set_hash, sign, vote_hash
 from protocol.errors import Refused
 from protocol.identity import Member, show_id, verify_chain

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from node.council.request import DEFAULT_DEADLINE_S, check_request
-from protocol.api import ConsensusRequest
+from protocol.api.council import ConsensusRequest
 from protocol.errors import InvalidRequest
 from protocol.receipts import DEFAULT_PANEL
 

@@ -12,7 +12,7 @@ from node.council.canaries import Canary, CanarySet
 from node.council.proofs import KEEP_S, Proofs
 from node.runtime import Runtime
 from node.testing import SimRuntime
-from protocol.api import ConsensusRequest
+from protocol.api.council import ConsensusRequest
 from protocol.errors import BadSignature, InvalidRequest, LocalError, NotAvailable, Refused
 from protocol.messages import CanaryCall
 from protocol.receipts import encode_receipt

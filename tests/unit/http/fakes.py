@@ -13,27 +13,23 @@ from node.events import EventBus
 from node.http.access import Access
 from node.http.services import AgentScope, Limits, RunOrder, Services
 from node.runtime import SystemRuntime
-from protocol.api import (
-    AgentFile,
-    AgentInfo,
-    ArtifactInfo,
+from protocol.api.agents import AgentFile, AgentInfo, DescentInfo
+from protocol.api.council import (
     Basis,
-    BrainInfo,
-    BroadcastRequest,
     CanariesReply,
     CanariesRequest,
-    CellInfo,
     ConsensusAnswer,
     ConsensusRequest,
-    DescentInfo,
+    FeedbackReply,
+    FeedbackRequest,
+    QuestionSummary,
+    VoteInfo,
+)
+from protocol.api.memory import (
     DhtPut,
     DhtPutReply,
     DhtValue,
     DhtValues,
-    FeedbackReply,
-    FeedbackRequest,
-    IterationInfo,
-    LeaveReply,
     MemoryAdded,
     MemoryInfo,
     MemoryPurge,
@@ -41,19 +37,9 @@ from protocol.api import (
     MemoryQuery,
     MemoryRating,
     MemoryRequest,
-    NodeInfo,
-    PeerInfo,
-    Peers,
-    QuestionSummary,
-    RunEdit,
-    RunInfo,
-    RunRequest,
-    TaskInfo,
-    TokenInfo,
-    TokenReply,
-    TokenRequest,
-    VoteInfo,
 )
+from protocol.api.nodes import BrainInfo, BroadcastRequest, LeaveReply, NodeInfo, PeerInfo, Peers, TokenInfo, TokenReply, TokenRequest
+from protocol.api.runs import ArtifactInfo, CellInfo, IterationInfo, RunEdit, RunInfo, RunRequest, TaskInfo
 from protocol.errors import NotFound
 from protocol.identity import show_id
 

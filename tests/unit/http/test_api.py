@@ -8,7 +8,11 @@ from aiohttp import ClientSession
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from node.http.app import ROUTES
-from protocol.api import AgentInfo, ConsensusAnswer, DhtValues, FeedbackReply, NodeInfo, Peers, QuestionSummary, RunInfo, TaskInfo
+from protocol.api.agents import AgentInfo
+from protocol.api.council import ConsensusAnswer, FeedbackReply, QuestionSummary
+from protocol.api.memory import DhtValues
+from protocol.api.nodes import NodeInfo, Peers
+from protocol.api.runs import RunInfo, TaskInfo
 from tests.unit.http.fakes import ADMIN, RECEIPT, FakeDaemon
 
 AS_ADMIN = {"Authorization": f"Bearer {ADMIN}"}

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import ClientResponse, ClientSession
 
 from node.http.services import Limits
-from protocol.api import MAX_BODY, ErrorBody, ErrorReply
+from protocol.api.faults import MAX_BODY, ErrorBody, ErrorReply
 from protocol.errors import LocalError, Malformed, Unreachable
 from tests.unit.http.conftest import Serve
 from tests.unit.http.fakes import FakeDaemon
