@@ -14,7 +14,8 @@ from cli.target import DaemonUnreachable, read_api_file
 from protocol.api.nodes import NodeInfo, Ready
 from protocol.errors import NotAvailable, UserError
 
-STOP_S = 5.0
+STOP_S = 30.0
+"""A daemon that leaves moves its agents away first (`node.daemon.MOVE_S`)."""
 LOG_TAIL = 4_000
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SHOWN_AT = (8, 16, 24)
 """Answers after which the pile is looked at; the last is the budget."""
 READ_S = 120.0
-SHARED_S = 30.0
+SHARED_S = 90.0
 LOOK_S = 0.25
 PATIENCE_S = 60.0
 

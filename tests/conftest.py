@@ -1,11 +1,10 @@
-"""What every test shares. In CI, property tests draw the same examples every time; at a desk they look for new ones."""
+"""What every test shares. Property tests draw the same examples every time and no slow machine fails them; `pytest
+--hypothesis-profile=explore` looks for new examples."""
 
 from __future__ import annotations
 
-import os
+from hypothesis import HealthCheck, settings
 
-from hypothesis import settings
-
-settings.register_profile("ci", derandomize=True)
-if os.environ.get("CI"):
-    settings.load_profile("ci")
+settings.register_profile("repeatable", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("explore", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("repeatable")

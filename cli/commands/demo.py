@@ -23,8 +23,9 @@ app = typer.Typer(add_completion=False)
 NAMES = ("alder", "birch", "cedar")
 PICTURE_WIDTH, PICTURED = 118, 2
 TICK_S = 0.2
-BIRTH_S = 30.0
-ANNOUNCED_S = 30.0
+BIRTH_S = 90.0
+ANNOUNCED_S = 90.0
+GRID_S = 60.0
 CALIBRATED_S = 180.0
 
 REVIEW = ("positive", "negative")
@@ -144,7 +145,7 @@ class Demo:
         self._head("A 3 x 3 grid: cells hear only their neighbours")
         client = self._daemons[NAMES[1]].client
         run = client.post("/v1/runs", RunInfo, RunRequest("colouring", {"size": 3, "iterations": 1}))
-        for _ in self._patience(20.0, "the run"):
+        for _ in self._patience(GRID_S, "the run"):
             run = client.get(f"/v1/runs/{run.run_id}", RunInfo)
             if run.state in ("done", "failed"):
                 break

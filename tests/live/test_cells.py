@@ -37,9 +37,9 @@ def test_a_killed_daemon_costs_its_cells_at_most_one_iteration(live: LiveSwarm) 
     request = RunRequest("circle_packing", {"size": 4, "iterations": 12, "seconds": 12.0, "n": 14, "pictures": "no"})
     run = first.client.post("/v1/runs", RunInfo, request)
     path = f"/v1/runs/{run.run_id}"
-    live.wait(lambda: len(first.client.get(path, RunInfo).iterations) >= 3, "the third iteration", 60)
+    live.wait(lambda: len(first.client.get(path, RunInfo).iterations) >= 3, "the third iteration")
     third.kill()
-    live.wait(lambda: first.client.get(path, RunInfo).state != "running", "the end", 110)
+    live.wait(lambda: first.client.get(path, RunInfo).state != "running", "the end", 150)
     done = first.client.get(path, RunInfo)
     assert (done.state, done.detail) == ("done", "")
     ended = {cell.cell for one in done.iterations if one.iteration >= 12 for cell in one.cells}
@@ -61,7 +61,8 @@ def test_a_packing_is_stopped_before_its_task_is_open_while_paused_and_at_the_en
             assert client.post(path + "/pause", RunInfo).state == "paused"
         client.post(path + "/stop", RunInfo)
         live.wait(lambda path=path: client.get(path, RunInfo).state == "stopped", f"the end of a run stopped {phase}")  # type: ignore[misc]
-        assert bool(client.get(path, RunInfo).solution) == (phase != "at once")
+        if phase != "at once":  # one that is stopped at once may have a solution already, or none
+            assert client.get(path, RunInfo).solution
         with pytest.raises(Conflict):
             client.post(path + "/pause", RunInfo)
 
@@ -71,6 +72,6 @@ def test_a_task_file_that_raises_fails_its_run_with_its_own_words(live: LiveSwar
     path = tmp_path / "my_task.py"
     path.write_text(BAD)
     command = [sys.executable, "-m", "cli", "solve", str(path), "--grid", "2", "--api", live.nodes[0].client.api, "--json"]
-    told = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=os.environ)
+    told = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=os.environ)
     assert told.returncode == 1
     assert "my own words" in json.loads(told.stdout)["detail"]

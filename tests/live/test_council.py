@@ -10,7 +10,7 @@ import pytest
 
 from cli.main import run
 from cli.target import EXIT_ABSTAINED
-from tests.live.conftest import LiveSwarm
+from tests.live.conftest import LiveSwarm, wait_until
 
 pytestmark = pytest.mark.live
 
@@ -40,9 +40,10 @@ def test_canary_ask_verify_feedback_and_purge(live: LiveSwarm, tmp_path: Path, c
         assert found in (0, EXIT_ABSTAINED)
         return json.loads(out)
 
+    wait_until(lambda: ask(18)["panel"] >= 4, "all agents to sit on the panel")
     answers = [ask(number) for number in range(20, 24)]
-    assert all(len(answer["votes"]) + len(answer["missing"]) == 4 for answer in answers)
-    receipt = answers[0]["id"]
+    assert all(len(answer["votes"]) + len(answer["missing"]) == answer["panel"] for answer in answers)
+    receipt = next(answer["id"] for answer in answers if answer["votes"])
     assert moot("verify", receipt)["ok"]
     assert moot("feedback", receipt, "1.0", "--correct", "even")["agents"] > 0
     again = run(["feedback", receipt, "1.0", "--data-dir", str(live.root / "n0")])
@@ -50,6 +51,10 @@ def test_canary_ask_verify_feedback_and_purge(live: LiveSwarm, tmp_path: Path, c
     assert "already" in capsys.readouterr().err
 
     kept = moot("memory", "add", "When does the ferry leave?", "At nine.")
-    assert kept["id"] in [memory["id"] for memory in moot("memory", "search", "When does the ferry leave?")]
+
+    def found() -> list[str]:
+        return [memory["id"] for memory in moot("memory", "search", "When does the ferry leave?")]
+
+    wait_until(lambda: kept["id"] in found(), "the memory to be found")
     assert moot("memory", "purge", "--node", live.nodes[0].client.get("/v1/node", dict)["node_id"])["deleted"] == 1
-    assert moot("memory", "search", "When does the ferry leave?") == []
+    wait_until(lambda: found() == [], "the memory to be gone")

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from node.cells.grid import neighbours
 from protocol.api.agents import AgentInfo
 from protocol.api.council import ConsensusAnswer, ConsensusRequest
 from protocol.api.memory import DhtPut, DhtPutReply, DhtValues
@@ -18,14 +19,14 @@ from protocol.api.runs import RunInfo, RunRequest
 from protocol.errors import InvalidRequest, NotAuthorised, UserError
 from tests.live.conftest import LiveSwarm
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.live, pytest.mark.timeout(400)]
 TINY = ("--brain", "tiny=2")
-QUESTION = ConsensusRequest(question="Is this review good or bad? 'Fine.'", choices=["good", "bad"], deadline_s=10.0)
-VECTOR = ConsensusRequest(embedding=[0.1] * 16, deadline_s=10.0)
+QUESTION = ConsensusRequest(question="Is this review good or bad? 'Fine.'", choices=["good", "bad"])
+VECTOR = ConsensusRequest(embedding=[0.1] * 16)
 
 
 def moot(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "cli", *arguments], capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run([sys.executable, "-m", "cli", *arguments], capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_a_swarm_answers_divides_survives_a_kill_and_comes_back(live: LiveSwarm, tmp_path: Path) -> None:
@@ -34,9 +35,14 @@ def test_a_swarm_answers_divides_survives_a_kill_and_comes_back(live: LiveSwarm,
     first, second, third = live.nodes
 
     # Any node answers with everybody's agents, and the receipt verifies offline.
-    answer = second.client.post("/v1/consensus", ConsensusAnswer, VECTOR)
-    assert answer.status == "answered"
-    assert len({vote.node_id for vote in answer.votes}) == 3
+    def everybody_answers() -> bool:
+        answer = second.client.post("/v1/consensus", ConsensusAnswer, VECTOR)
+        answers.append(answer)
+        return answer.status == "answered" and len({vote.node_id for vote in answer.votes}) == 3
+
+    answers: list[ConsensusAnswer] = []
+    live.wait(everybody_answers, "an answer of all three nodes")
+    answer = answers[-1]
     receipt = tmp_path / "receipt.json"
     receipt.write_text(json.dumps(second.client.get(f"/v1/receipts/{answer.id}", dict[str, Any])))
     assert moot("verify", str(receipt)).returncode == 0
@@ -55,25 +61,35 @@ def test_a_swarm_answers_divides_survives_a_kill_and_comes_back(live: LiveSwarm,
     live.wait(born_elsewhere, "a child on another node")
 
     # A value written at one node is read at another.
-    assert put(second.client.api, "colour", DhtPut("green")).replicas == 3
+    live.wait(lambda: put(second.client.api, "colour", DhtPut("green")).replicas == 3, "three copies of a value")
     assert [value.value for value in third.client.get("/v1/dht/colour", DhtValues).values] == ["green"]
 
     # The grid's cells hear their neighbours and nobody else.
-    run = first.client.post("/v1/runs", RunInfo, RunRequest("colouring", {"size": 3, "iterations": 1}))
-    live.wait(lambda: first.client.get(f"/v1/runs/{run.run_id}", RunInfo).state == "done", "the grid")
-    cells = first.client.get(f"/v1/runs/{run.run_id}", RunInfo).iterations[0].cells
-    assert {cell.cell: sorted(cell.heard) for cell in cells}[4] == [1, 3, 5, 7]
+    def heard() -> dict[int, list[int]]:
+        run = first.client.post("/v1/runs", RunInfo, RunRequest("colouring", {"size": 3, "iterations": 1}))
+        live.wait(lambda: first.client.get(f"/v1/runs/{run.run_id}", RunInfo).state == "done", "the grid")
+        (iteration,) = first.client.get(f"/v1/runs/{run.run_id}", RunInfo).iterations
+        found = {cell.cell: sorted(cell.heard) for cell in iteration.cells}
+        assert all(set(cells) <= set(neighbours(3, cell)) for cell, cells in found.items())
+        return found
+
+    live.wait(lambda: heard().get(4) == [1, 3, 5, 7], "a grid on which nobody was late")
 
     # One is killed: the others answer, and say that somebody is missing or notice the death.
     third.kill()
-    after = first.client.post("/v1/consensus", ConsensusAnswer, VECTOR)
-    assert after.status == "answered"
     third_id = third.ready.node_id if third.ready else ""
-    assert third_id not in {vote.node_id for vote in after.votes}
+
+    def answered_without_it() -> bool:
+        """Until its death is known its children may be so many that the others are no quorum."""
+        after = first.client.post("/v1/consensus", ConsensusAnswer, VECTOR)
+        assert third_id not in {vote.node_id for vote in after.votes}
+        return after.status == "answered"
+
+    live.wait(answered_without_it, "an answer of the others")
 
     def noticed() -> bool:
         states = {member.node_id: member.state for member in first.client.get("/v1/peers", Peers).members}
-        return states[third_id] == "dead"
+        return states.get(third_id) == "dead"
 
     live.wait(noticed, "the death to be noticed")
 

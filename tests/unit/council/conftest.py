@@ -1,10 +1,20 @@
+"""Councils whose nodes share a process: in virtual time, so that a deadline is kept or missed whatever the machine does meanwhile."""
+
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Mapping
 
 import pytest
 
+from node.testing import SimLoop, SimNetwork
 from tests.unit.council.world import Swarm
+
+HOUR_S = 3_600.0
+
+
+def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    return {"virtual": lambda: SimLoop(SimNetwork(1), HOUR_S)}
 
 
 @pytest.fixture
