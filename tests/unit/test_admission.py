@@ -37,7 +37,7 @@ from protocol.identity import Credentials, NodeKey, describe_leaf, verify_chain
 from protocol.token import SECRET_BYTES, TOKEN_ID_BYTES, Token
 
 RUNTIME = SystemRuntime()
-ASK_S = 3.0
+ASK_S = 30.0
 
 
 class Gate:

@@ -81,7 +81,7 @@ def test_a_forged_agent_is_refused_with_the_reason_and_nothing_is_born(crime: Ca
     async def main(runtime: Runtime) -> None:
         home = host(runtime, TinyBrain(), agents=1, capacity=8, canaries=(), surroundings=Surroundings(key=KEY))
         async with running(home.run()):
-            await asyncio.wait_for(home.ready.wait(), 10)
+            await asyncio.wait_for(home.ready.wait(), 60)
             (agent,) = home.population.all()
             file = export_agent(home.population, show_id(agent.agent_id))
             with pytest.raises(InvalidRequest, match=reason):

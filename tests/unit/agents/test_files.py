@@ -36,7 +36,7 @@ def with_home(check: Callable[[AgentHost, Runtime], Any], capacity: int = 8) -> 
     async def main(runtime: Runtime) -> None:
         home = host(runtime, TinyBrain(), agents=1, capacity=capacity, canaries=(), surroundings=Surroundings(key=KEY))
         async with running(home.run()):
-            await asyncio.wait_for(home.ready.wait(), 10)
+            await asyncio.wait_for(home.ready.wait(), 60)
             await check(home, runtime)
 
     simulated(main)

@@ -75,7 +75,7 @@ class Grid:
 async def test_a_cell_whose_clock_ends_it_first_does_not_keep_its_neighbours_waiting() -> None:
     settings: dict[str, int | float | str] = {"seconds": 0.6, "patience": 600.0}
     grid = Grid([1, 2, 3, 4], settings, 1, [Scripted()] * 4)
-    async with asyncio.timeout(8), asyncio.TaskGroup() as living:
+    async with asyncio.timeout(60), asyncio.TaskGroup() as living:
         for number, cell in enumerate(grid.cells):
             cell._started += 0.07 * number  # clocks of cells differ
             living.create_task(cell.live())
@@ -85,7 +85,7 @@ async def test_a_cell_whose_clock_ends_it_first_does_not_keep_its_neighbours_wai
 async def test_traits_of_the_cell_that_does_best_spread_and_its_own_stay() -> None:
     watching = [Watching() for _ in range(4)]
     grid = Grid([9, 1, 1, 1], {}, 40, watching)
-    async with asyncio.timeout(20), asyncio.TaskGroup() as living:
+    async with asyncio.timeout(100), asyncio.TaskGroup() as living:
         for cell in grid.cells:
             living.create_task(cell.live())
     winner = watching[0].seen

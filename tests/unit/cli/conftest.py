@@ -40,12 +40,12 @@ def serving(daemon: FakeDaemon, access: Access | None = None) -> Iterator[str]:
     thread.start()
     server = ApiServer(build_app(daemon.services(access)), "127.0.0.1", 0)
     try:
-        asyncio.run_coroutine_threadsafe(server.start(), loop).result(10)
+        asyncio.run_coroutine_threadsafe(server.start(), loop).result(60)
         yield server.url
-        asyncio.run_coroutine_threadsafe(server.close(), loop).result(10)
+        asyncio.run_coroutine_threadsafe(server.close(), loop).result(60)
     finally:
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
+        thread.join(60)
         loop.close()
 
 

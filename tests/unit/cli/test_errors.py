@@ -145,9 +145,9 @@ def test_ctrl_c_exits_130_and_cancels_the_question(api: str, daemon: FakeDaemon)
     finally:
         signal.signal(signal.SIGINT, before)
     with process as asking:
-        assert started.wait(30)
+        assert started.wait(60)
         asking.send_signal(signal.SIGINT)
-        out, err = asking.communicate(timeout=30)
+        out, err = asking.communicate(timeout=60)
     assert (asking.returncode, out) == (130, "")
     assert "Traceback" not in err
-    assert cancelled.wait(10)
+    assert cancelled.wait(60)

@@ -195,5 +195,5 @@ async def test_a_client_that_hangs_up_cancels_its_question(client: ClientSession
     question = asyncio.create_task(client.post("/v1/consensus", json={"question": "a"}).__aenter__())
     await started.wait()
     question.cancel()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await cancelled.wait()

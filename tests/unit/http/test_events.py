@@ -48,7 +48,7 @@ async def test_streams_are_limited_and_their_places_come_back(serve: Serve) -> N
     async with client.ws_connect("/v1/events"), client.get("/v1/events", headers=SSE) as reply:
         assert reply.status == 429
     status = 429
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while status == 429:  # the server learns of the hang-up a moment later
             async with client.get("/v1/events", headers=SSE) as reply:
                 status = reply.status
@@ -66,8 +66,8 @@ async def test_shutdown_does_not_wait_for_open_streams(daemon: FakeDaemon) -> No
         await reply.content.readuntil(b"\n\n")
         closing = asyncio.create_task(server.close())
         assert (await socket.receive()).type in (WSMsgType.CLOSE, WSMsgType.CLOSED)
-        async with asyncio.timeout(1.5):
-            await closing
+        async with asyncio.timeout(20):
+            await closing  # aiohttp itself waits for a minute
 
 
 async def test_a_client_that_stops_reading_is_cut_off(listen: Listen, daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,7 +77,7 @@ async def test_a_client_that_stops_reading_is_cut_off(listen: Listen, daemon: Fa
     writer.write(b"GET /v1/events HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n")
     await reader.readexactly(1)
     status = 429
-    async with asyncio.timeout(20), ClientSession(server.url) as client:
+    async with asyncio.timeout(60), ClientSession(server.url) as client:
         while status == 429:
             for _ in range(50):
                 daemon.bus.emit("message", {"body": "x" * 16_384})

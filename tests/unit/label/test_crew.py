@@ -75,7 +75,7 @@ async def read(exchange: FakeExchange, batches: int, nodes: Sequence[NodeId], *,
         return gone
 
     crew = Crew(SystemRuntime(), ME, cast(Exchange, exchange), lambda: list(nodes), HashedReader())
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(200):
         await crew.read(Pile(list(texts), fetch, keep, disown), local=local)
     assert set(kept) == set(texts)
     for start, (vectors, _) in kept.items():

@@ -21,7 +21,7 @@ async def filled(desk: Desk, texts: list[str], *, budget: int = 20) -> str:
     for start in range(0, len(texts), 25):
         await desk.add(project, RowsRequest(start, texts[start : start + 25]))
     await desk.complete(project)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(200):
         while (await desk.info(project)).phase == "reading":
             await asyncio.sleep(0.01)
     return project
@@ -126,7 +126,7 @@ async def test_five_hundred_labels_are_taken(tmp_path: Path) -> None:
         project = (await desk.start(ProjectRequest("many", labels=[f"label {number}" for number in range(500)]))).id
         await desk.add(project, RowsRequest(0, texts))
         await desk.complete(project)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(200):
             while (await desk.info(project)).phase == "reading":
                 await asyncio.sleep(0.01)
         for number, question in enumerate((await desk.questions(project, 8)).questions):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -47,12 +48,12 @@ async def test_learners_are_made_where_there_is_room_and_the_others_pass_questio
             await until(lambda desk=desk: knows(desk, project, 12))  # type: ignore[misc]
 
         async def divided() -> bool:
-            return set((await home.info(project)).learners) == {"alder", "birch"}
+            said = any(event["learners_on"] == 2 and event["machines"] == "alder, birch" for event in told)
+            return said and set((await home.info(project)).learners) == {"alder", "birch"}
 
         await until(divided)  # its own project a node always keeps; one of the others has room
-        assert any(event["learners_on"] == 2 and event["machines"] == "alder, birch" for event in told)
-        judged = await full.judge(project, TEXTS)
-        assert [row.label for row in judged] == [row.label for row in await roomy.judge(project, TEXTS)]
+        judged, *own = [[row.label for row in await desk.judge(project, TEXTS)] for desk in (full, home, roomy)]
+        assert judged in own  # the two may differ: their heads took other ways
         assert full._benches.known(project) is None
         with pytest.raises(NotAvailable, match="no room for the learners"):
             await full.questions(project, 1)
@@ -71,7 +72,7 @@ async def test_an_answer_does_not_wait_while_corrections_are_held_back(tmp_path:
 
     def slowly(bench: Bench, labels: Sequence[str]) -> Held:
         reached.set()
-        assert gate.wait(60)
+        assert gate.wait(200)
         return hold_back(bench, labels)
 
     monkeypatch.setattr(Bench, "hold_back", slowly)
@@ -82,7 +83,7 @@ async def test_an_answer_does_not_wait_while_corrections_are_held_back(tmp_path:
                 row = (await desk.questions(project, 1)).questions[0].row
                 info = await desk.answer(project, AnswerRequest(row, GOLD[row]))
                 assert info.corrections == answered + 1
-            assert reached.is_set()
+            assert await asyncio.to_thread(reached.wait, 200)  # in a thread that may be late
             assert info.held_back is None
         finally:
             gate.set()

