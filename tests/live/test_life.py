@@ -23,14 +23,14 @@ SETTLED_S = 200.0
 
 
 @pytest.fixture
-def four(live: LiveSwarm, tmp_path: Path) -> LiveSwarm:
-    """One founder on the first of four daemons; the others have room."""
+def three(live: LiveSwarm, tmp_path: Path) -> LiveSwarm:
+    """One founder on the first of three daemons; the others have room."""
     settings = tmp_path / "life.toml"
     settings.write_text(f"division_threshold = {THRESHOLD}\n", encoding="utf-8")
     live.nodes.append(live.launch("n0", "--brain", "tiny:mlp=1", "--config", str(settings)))
     live.nodes[0].wait_ready()
-    invitation = ("--bootstrap", live.nodes[0].address, "--token", live.token(3))
-    for number in range(1, 4):
+    invitation = ("--bootstrap", live.nodes[0].address, "--token", live.token(2))
+    for number in range(1, 3):
         live.nodes.append(live.launch(f"n{number}", "--brain", "tiny:mlp=0", "--config", str(settings), *invitation))
     for node in live.nodes[1:]:
         node.wait_ready()
@@ -60,56 +60,56 @@ def due(agents: list[AgentInfo]) -> int:
 
 @pytest.mark.parametrize("victim", ["parent", "hosts"])
 @pytest.mark.parametrize("phase", PHASES)
-def test_a_division_that_a_kill_interrupts_gives_one_child(four: LiveSwarm, phase: str, victim: str, tmp_path: Path) -> None:
+def test_a_division_that_a_kill_interrupts_gives_one_child(three: LiveSwarm, phase: str, victim: str, tmp_path: Path) -> None:
     """SIGKILL to the parent's daemon, or to one that has room, at three phases; started again, as many agents live as are due."""
-    ask(four.nodes[0], THRESHOLD)
+    ask(three.nodes[0], THRESHOLD)
     threading.Event().wait(PHASES[phase])
     number = 0 if victim == "parent" else 1
-    four.nodes[number].kill()
+    three.nodes[number].kill()
     settings = tmp_path / "life.toml"
     brain = "tiny:mlp=1" if number == 0 else "tiny:mlp=0"
-    again = four.launch(f"n{number}", "--brain", brain, "--config", str(settings))
+    again = three.launch(f"n{number}", "--brain", brain, "--config", str(settings))
     again.wait_ready()
-    four.nodes[number] = again
-    wait_until(lambda: len(everybody(four.nodes)) == due(everybody(four.nodes)), "every child that is due", SETTLED_S)
-    agents = everybody(four.nodes)
+    three.nodes[number] = again
+    wait_until(lambda: len(everybody(three.nodes)) == due(everybody(three.nodes)), "every child that is due", SETTLED_S)
+    agents = everybody(three.nodes)
     assert len({agent.agent_id for agent in agents}) == len(agents) == due(agents)
     assert len([agent for agent in agents if agent.parent_id is None]) == 1
 
 
-def test_a_node_that_leaves_takes_no_agent_with_it(four: LiveSwarm) -> None:
-    ask(four.nodes[0], THRESHOLD)
-    wait_until(lambda: len(everybody(four.nodes)) == 2, "the child")
-    before = {agent.agent_id: agent for agent in everybody(four.nodes)}
-    here = len(everybody(four.nodes[:1]))
-    reply = four.nodes[0].client.post("/v1/leave", LeaveReply)
+def test_a_node_that_leaves_takes_no_agent_with_it(three: LiveSwarm) -> None:
+    ask(three.nodes[0], THRESHOLD)
+    wait_until(lambda: len(everybody(three.nodes)) == 2, "the child")
+    before = {agent.agent_id: agent for agent in everybody(three.nodes)}
+    here = len(everybody(three.nodes[:1]))
+    reply = three.nodes[0].client.post("/v1/leave", LeaveReply)
     assert reply == LeaveReply(True, here, 0)
-    assert four.nodes[0].process.wait(MEET_S) == 0
-    after = everybody(four.nodes[1:])
+    assert three.nodes[0].process.wait(MEET_S) == 0
+    after = everybody(three.nodes[1:])
     assert sorted(agent.agent_id for agent in after) == sorted(before)
     assert {agent.agent_id: agent.interactions for agent in after} == {name: agent.interactions for name, agent in before.items()}
 
 
-def test_sigterm_moves_the_agents_away_where_it_means_to_leave(four: LiveSwarm, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sigterm_moves_the_agents_away_where_it_means_to_leave(three: LiveSwarm, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MOOT_LEAVE_ON_STOP", "true")
-    fifth = four.launch("n4", "--brain", "tiny:mlp=2", "--bootstrap", four.nodes[0].address, "--token", four.token())
-    fifth.wait_ready()
-    wait_until(lambda: len(everybody(four.nodes[:1], "swarm")) == 3, "its agents to be known")
-    wait_until(lambda: len(alive(fifth)) == 5, "room to be known to it")
-    assert fifth.stop() == 0
-    assert len(everybody(four.nodes)) == 3
+    fourth = three.launch("n3", "--brain", "tiny:mlp=2", "--bootstrap", three.nodes[0].address, "--token", three.token())
+    fourth.wait_ready()
+    wait_until(lambda: len(everybody(three.nodes[:1], "swarm")) == 3, "its agents to be known")
+    wait_until(lambda: len(alive(fourth)) == 4, "room to be known to it")
+    assert fourth.stop() == 0
+    assert len(everybody(three.nodes)) == 3
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-def test_agents_of_a_daemon_that_stays_dead_live_on_elsewhere_and_its_return_doubles_none(four: LiveSwarm, tmp_path: Path) -> None:
-    ask(four.nodes[0], THRESHOLD)
-    wait_until(lambda: len(everybody(four.nodes)) == 2, "the child")
-    before = sorted(agent.agent_id for agent in everybody(four.nodes))
+def test_agents_of_a_daemon_that_stays_dead_live_on_elsewhere_and_its_return_doubles_none(three: LiveSwarm, tmp_path: Path) -> None:
+    ask(three.nodes[0], THRESHOLD)
+    wait_until(lambda: len(everybody(three.nodes)) == 2, "the child")
+    before = sorted(agent.agent_id for agent in everybody(three.nodes))
     threading.Event().wait(40.0)  # the first checkpoint is made within a round of the others having joined
-    four.nodes[0].kill()
-    wait_until(lambda: sorted(agent.agent_id for agent in everybody(four.nodes[1:])) == before, "the founder to be revived", 300.0)
-    again = four.launch("n0", "--brain", "tiny:mlp=0", "--config", str(tmp_path / "life.toml"))
+    three.nodes[0].kill()
+    wait_until(lambda: sorted(agent.agent_id for agent in everybody(three.nodes[1:])) == before, "the founder to be revived", 300.0)
+    again = three.launch("n0", "--brain", "tiny:mlp=0", "--config", str(tmp_path / "life.toml"))
     again.wait_ready()
-    everyone = [again, *four.nodes[1:]]
+    everyone = [again, *three.nodes[1:]]
     wait_until(lambda: sorted(agent.agent_id for agent in everybody(everyone)) == before, "the old copy to give way")
