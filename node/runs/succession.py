@@ -238,6 +238,8 @@ class Succession:
             over = claim.state in OVER
             if before is not None and (over or before.claim.digest != claim.digest):
                 self._blobs.discard(before.claim.digest, before.home)
+            if over:  # it may have ended while this checkpoint was on its way
+                self._blobs.discard(claim.digest, peer.node_id)
             if not over and self._me in claim.holders:
                 self._held[claim.run_id] = _Held(claim, peer.node_id, self._runtime.monotonic())
             theirs = [run_id for run_id, held in self._held.items() if held.home == peer.node_id]

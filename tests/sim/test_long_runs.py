@@ -84,3 +84,16 @@ def test_claims_of_one_node_do_not_push_out_those_of_others(tmp_path: Path) -> N
         assert b"h" * 20 in holder.succession._held
 
     run(tmp_path, 1, scenario, nodes=3)
+
+
+def test_a_run_that_ends_while_a_checkpoint_travels_leaves_no_copy_of_it(tmp_path: Path) -> None:
+    async def scenario(town: Town) -> None:
+        home, holder = town.sites
+        for number, state in enumerate(("running", "done")):
+            digest = await home.blobs.put(f"checkpoint {number}".encode())
+            assert await home.blobs.spread(digest, [holder.node_id], 1) == [holder.node_id]
+            claim = RunClaim(b"r" * 20, 0, digest, number, [home.node_id, holder.node_id], state)
+            await home.exchange.request(holder.node_id, claim, 5.0)
+        assert (len(holder.succession), len(holder.blobs)) == (0, 0)
+
+    run(tmp_path, 1, scenario, nodes=2)
