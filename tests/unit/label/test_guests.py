@@ -71,9 +71,11 @@ async def taught(desk: Desk, texts: list[str], gold: list[str], answers: int = A
 
 
 async def teach(desk: Desk, project: str, gold: list[str], answers: int) -> None:
+    """A few answers at a time; what they set off is over before the next, so that guests are tried on the same corrections each time."""
     while (await desk.info(project)).corrections < answers:
         for question in (await desk.questions(project, 4)).questions:
             await desk.answer(project, AnswerRequest(question.row, gold[question.row]))
+        await settled(desk, project)
 
 
 async def settled(desk: Desk, project: str) -> ProjectInfo:
