@@ -1,4 +1,4 @@
-"""The memory of a swarm in virtual time: lost datagrams, processors that round differently, one node without the embedder, one that dies."""
+"""The memory of a swarm in virtual time: lost datagrams, machines that round differently, a node without the embedder, one that dies."""
 
 from __future__ import annotations
 
