@@ -36,26 +36,26 @@ class Embedders:
     def __init__(self, makers: Mapping[str, Callable[[], Embedder]] = MAKERS) -> None:
         self._makers = makers
         self._loaded: dict[str, Embedder] = {}
-        self._loading = threading.Lock()
+        self._loading = {name: threading.Lock() for name in makers}
 
     def get(self, name: str) -> Embedder:
         """By full name. Raises `NotAvailable` where it is not here or cannot be loaded."""
-        with self._loading:
+        if (lacking := None if name in self._loaded else self.lacking(name)) is not None:
+            raise NotAvailable(lacking, code="no_embedder")
+        with self._loading[name]:
             if name not in self._loaded:
-                if (lacking := self.lacking(name)) is not None:
-                    raise NotAvailable(lacking, code="no_embedder")
                 try:
                     self._loaded[name] = self._makers[name]()
                 except (ImportError, OSError) as error:
                     raise NotAvailable(
-                        f"The embedder '{short(name)}' cannot be loaded ({error}): install it anew with `pip install 'moot[embed]'`.",
+                        f"The embedder '{short(name)}' cannot be loaded ({error}): install it anew with `pip install 'moot[embed]'` and start the node again.",
                         code="no_embedder",
                     ) from error
             return self._loaded[name]
 
     def best(self) -> Embedder:
         """MiniLM where it is installed, hashed n-grams elsewhere: for what needs no agreement with other nodes."""
-        return self.get(MINILM if self.lacking(MINILM) is None else HashedEmbedder.name)
+        return self.get(MINILM if self.loaded(MINILM) or self.lacking(MINILM) is None else HashedEmbedder.name)
 
     def loaded(self, name: str) -> bool:
         return name in self._loaded
@@ -81,16 +81,13 @@ class Pinned:
         self._embedders = embedders
         self._worker = runtime.worker("memory: embedder")
         self._waiting = 0
-
-    @property
-    def problem(self) -> str | None:
-        """Why this node cannot embed; None when it should be able to."""
-        return self._embedders.lacking(self.name)
+        self.problem = embedders.lacking(name)
+        """Why this node cannot embed, with the remedy; None when nothing is known to keep it."""
 
     async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Shape (len(texts), dimensions). Raises `NotAvailable`: not here, too many wait, or too slow."""
-        if (problem := self.problem) is not None:
-            raise NotAvailable(problem, code="no_embedder")
+        if self.problem is not None:
+            raise NotAvailable(self.problem, code="no_embedder")
         if self._waiting >= MAX_WAITING:
             raise NotAvailable(f"{MAX_WAITING} texts wait for this node's embedder already: try again in a moment.", code="busy")
         left = False
@@ -108,6 +105,9 @@ class Pinned:
             raise NotAvailable(
                 f"The embedder '{short(self.name)}' {state} and did not answer within {limit:.0f} s: try again in a moment.", code="busy"
             ) from error
+        except NotAvailable as error:  # it did not load, and will not in this process
+            self.problem = str(error)
+            raise
         finally:
             self._waiting -= 1
             left = True

@@ -48,8 +48,11 @@ async def test_where_the_extra_is_missing_the_error_names_it(monkeypatch: pytest
 async def test_a_package_that_does_not_import_is_told_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedders, "minilm_installed", lambda: True)
     monkeypatch.setitem(sys.modules, "torch", None)
+    shown = Pinned(RUNTIME, Embedders(), MINILM)
+    assert shown.problem is None
     with pytest.raises(NotAvailable, match=r"cannot be loaded .*install it anew"):
-        await Pinned(RUNTIME, Embedders(), MINILM).embed(["a"])
+        await shown.embed(["a"])
+    assert "install it anew" in (shown.problem or "")
 
 
 async def test_memories_of_embeddings_need_no_embedder() -> None:
