@@ -48,7 +48,8 @@ class Embedders:
                     self._loaded[name] = self._makers[name]()
                 except (ImportError, OSError) as error:
                     raise NotAvailable(
-                        f"The embedder '{short(name)}' cannot be loaded ({error}): install it anew with `pip install 'moot[embed]'` and start the node again.",
+                        f"The embedder '{short(name)}' cannot be loaded ({error}): install it anew with `pip install 'moot[embed]'` "
+                        "and start the node again.",
                         code="no_embedder",
                     ) from error
             return self._loaded[name]
