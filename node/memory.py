@@ -147,7 +147,8 @@ class Memory:
 
     async def recall(self, text: str, top_k: int = 3) -> list[Recalled]:
         """What may be quoted to agents. Raises `NotAvailable` without the embedder."""
-        return [one for one in await self._ranked(await self._spot(text)) if not one.quarantined][:top_k]
+        spot = await self._spot(text)
+        return [one for one in await self._ranked(spot) if not one.quarantined and one.likeness >= spot.layout.quoted][:top_k]
 
     async def vectors(self, question: Sequence[float], top_k: int = 3) -> list[tuple[str, list[float]]]:
         """The fittest embedding memories of like questions: (id, answer), as many components as asked with."""

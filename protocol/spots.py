@@ -37,18 +37,21 @@ class Layout:
     sketch_bits: int
     """Signs kept with a memory: their Hamming distance estimates its cosine to a query, which then need not embed it again."""
     near: float
-    """Least estimated cosine of something recalled."""
+    """Least estimated cosine of what people who search are shown."""
+    quoted: float
+    """And of what agents are."""
 
     @property
     def lookups(self) -> int:
         return self.tables * self.probes
 
 
-USUAL: Final = Layout(4, 8, 3, 256, 0.5)
-LAYOUTS: Final = {MINILM: Layout(6, 6, 2, 1_024, 0.4)}
+USUAL: Final = Layout(4, 8, 3, 256, 0.5, 0.5)
+LAYOUTS: Final = {MINILM: Layout(6, 6, 2, 1_024, 0.4, 0.5)}
 """A question in other words lies farther away in MiniLM's space (cosine about .7) than shuffled words do among hashed ones (.9): shorter
 codes and more of them, and finer sketches, because what it is mistaken for lies nearer too. The price: keys hold about four times as many
-memories, each 96 bytes longer."""
+memories, each 96 bytes longer. Of 40 questions in other words all were .4 near their own, 36 of them .5; among 5,000 rows on other
+matters 23 had a neighbour at .4, and 8 at .5: agents are not given those."""
 MAX_SKETCH: Final = max(layout.sketch_bits for layout in (USUAL, *LAYOUTS.values())) // 8
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -20,6 +22,10 @@ from protocol.pins import MINILM, WORDS
 from protocol.records import Record
 from tests.unit.meanings import Meanings, pinned
 from tests.unit.test_memory import KEYS, Shelf
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 RUNTIME = SimRuntime("pinned", lambda: 0.0)
 Held = dict[bytes, list[Record]]
@@ -151,3 +157,31 @@ def test_a_member_without_the_pinned_embedder_is_told_at_the_start() -> None:
     (said,) = notices(Embedders(), "later-9", None)
     assert said.startswith("This node can neither search the swarm's memory nor add to it.")
     assert "'later-9'" in said
+
+
+# ---- how near is near -------------------------------------------------------------------------------------------------
+
+
+class Leaning(Meanings):
+    """Capitals lean away from the same text in small letters, to a cosine of .45."""
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        import numpy as np
+
+        plain, aside = super().embed([text.lower() for text in texts]), super().embed(["aside"] * len(texts))
+        share = [0.45 if text.isupper() else 1.0 for text in texts]
+        return np.asarray([s * p + (1 - s * s) ** 0.5 * a for s, p, a in zip(share, plain, aside, strict=True)], np.float32)
+
+
+async def test_what_is_only_roughly_like_it_is_shown_to_people_and_not_to_agents() -> None:
+    held: Held = {}
+    (author, _), (reader, _) = (node(held, key, pinned(RUNTIME, Leaning())) for key in KEYS[:2])
+    shown, quoted = [], []
+    for meaning in range(40):
+        name = await author.add(f"m{meaning}", '"x"')
+        await reader.rate(f"m{meaning}", name, 1.0)
+        assert [one.id for one in await reader.recall(f"m{meaning}")] == [name]
+        shown += await reader.search(f"M{meaning}")
+        quoted += await reader.recall(f"M{meaning}")
+    assert any(one.likeness < 0.5 for one in shown)
+    assert all(one.likeness >= 0.5 for one in quoted)
