@@ -127,11 +127,12 @@ def written(rng: random.Random, pairs: str = "report") -> Corpus:
     for path in sorted((DATA / "labelling").glob("*.csv")):
         with path.open(encoding="utf-8") as stream:
             rows |= dict.fromkeys(row["text"] for row in csv.DictReader(stream))
-    kept = [line["kept"] for line in chosen] + rng.sample(sorted(rows), ANSWERS - len(chosen))
-    long = [index for index in range(len(chosen), ANSWERS) if len(kept[index].split()) >= SHORTEST]
+    kept = [line["kept"] for line in chosen] + rng.sample(sorted(rows.keys() - {line["kept"] for line in chosen}), ANSWERS - len(chosen))
+    rng.shuffle(kept)  # what is kept late finds keys full
+    long = [index for index in range(ANSWERS) if len(kept[index].split()) >= SHORTEST]
     shuffled = [(index, paraphrase(kept[index], rng)) for index in rng.sample(long, QUERIES)]
     return Corpus(kept, {
-        "recall@3, other words": (0, [(index, line["asked"]) for index, line in enumerate(chosen)]),
+        "recall@3, other words": (0, [(kept.index(line["kept"]), line["asked"]) for line in chosen]),
         f"recall@3, shuffled and dropped (of {SHORTEST} words and more)": (0, shuffled),
     })  # fmt: skip
 
