@@ -169,16 +169,12 @@ async def recall(corpus: Corpus, grid: Grid, embedder: Embedder) -> dict[str, fl
     return figures
 
 
-def measure_recall(seed: int, tell: Callable[[str], None]) -> dict[str, dict[str, dict[str, float]]]:
-    """Corpus -> embedder -> figures."""
-    found: dict[str, dict[str, dict[str, float]]] = {}
-    minilm = MiniLmEmbedder()
-    for name, make in (("made up", made_up), ("written", written)):
-        rng = random.Random(f"recall {seed}")
-        keys = [NodeKey.from_seed(rng.randbytes(32)) for _ in range(NODES)]
-        corpus = make(rng)
-        found[name] = {}
-        for short, embedder in (("words", WordsEmbedder()), ("minilm", minilm)):
-            tell(f"{name}, {short}: 5,000 memories on 20 simulated nodes")
-            found[name][short] = asyncio.run(recall(corpus, Grid(keys), Read(embedder, corpus.texts())))
+def measure_recall(make: Callable[[random.Random], Corpus], seed: int, tell: Callable[[str], None]) -> dict[str, dict[str, float]]:
+    """Figures of each embedder on the corpus that `made_up` or `written` makes."""
+    rng = random.Random(f"recall {seed}")
+    keys = [NodeKey.from_seed(rng.randbytes(32)) for _ in range(NODES)]
+    corpus, found = make(rng), {}
+    for short, embedder in (("words", WordsEmbedder()), ("minilm", MiniLmEmbedder())):
+        tell(f"{short}: 5,000 memories on 20 simulated nodes")
+        found[short] = asyncio.run(recall(corpus, Grid(keys), Read(embedder, corpus.texts())))
     return found
