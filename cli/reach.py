@@ -17,7 +17,7 @@ from pathlib import Path
 
 from cli.checks import Finding
 from protocol.errors import MootError
-from protocol.identity import SwarmId, swarm_id_of
+from protocol.identity import SwarmId, load_certificate, swarm_id_of
 from protocol.session import Challenge, decode, opening_datagram
 from protocol.token import parse_token
 
@@ -51,9 +51,20 @@ def swarm_of(directory: Path, token: str | None) -> SwarmId | None:
     try:
         if token is not None:
             return parse_token(token).swarm_id
-        return swarm_id_of(ssl.PEM_cert_to_DER_cert((directory / "root.crt").read_text(encoding="ascii").strip()))
+    except MootError:
+        return None
+    root = root_of(directory)
+    return swarm_id_of(root) if root is not None else None
+
+
+def root_of(directory: Path) -> bytes | None:
+    """The root certificate (DER) of the swarm that this node belongs to; None where there is none that can be read."""
+    try:
+        root = ssl.PEM_cert_to_DER_cert((directory / "root.crt").read_text(encoding="ascii").strip())
+        load_certificate(root)
     except (OSError, ValueError, MootError):
         return None
+    return root
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,6 +80,8 @@ def render_status(node: NodeInfo) -> RenderableType:
         ("brain", Text.assemble(brain.name, (f"  {brain.state}", _state_style(brain.state)), (f"  {brain.detail}", "dim")))
         for brain in node.brains
     ]
+    if node.embedder:
+        rows.append(("memory", Text.assemble(f"found by {node.embedder}", ("  not here", "yellow") if node.embedder_problem else "")))
     rows += [("note", Text(notice, "yellow")) for notice in node.notices]
     rows.append(("version", Text(node.version)))
     return _facts(rows)
@@ -203,6 +205,8 @@ def _answer_rows(answer: ConsensusAnswer) -> list[tuple[str, RenderableType]]:
         rows = [("abstained", Text(answer.reason or "", "bold yellow"))]
     if answer.detail:
         rows.append(("note", Text(answer.detail, "yellow")))
+    if answer.memory_problem:
+        rows.append(("memory", Text(f"not asked: {answer.memory_problem}", "yellow")))
     if answer.agreement is not None:
         rows.append(
             (

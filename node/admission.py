@@ -36,6 +36,7 @@ from protocol.admission import (
 )
 from protocol.errors import BadSignature, Conflict, InvalidRequest, NotAuthorised, PeerError, Unreachable, UserError
 from protocol.identity import Credentials, describe_leaf, node_id_of, show_id
+from protocol.pins import WORDS
 from protocol.token import (
     SECRET_BYTES,
     TOKEN_ID_BYTES,
@@ -196,9 +197,11 @@ class _Bucket:
 
 
 async def obtain_credentials(
-    keyring: Keyring, runtime: Runtime, *, open_swarm: bool, bootstrap: Sequence[str], token: str | None
+    keyring: Keyring, runtime: Runtime, *, open_swarm: bool, bootstrap: Sequence[str], token: str | None, embedder: str = WORDS
 ) -> Credentials:
     """What this node starts with: the membership it has, else the open swarm, else what the token buys, else a swarm of its own.
+
+    `embedder` (its full name) is pinned where a swarm is founded; elsewhere its founder has settled it.
 
     A node with a valid membership ignores a token of its own swarm and refuses another's. Raises `NotAuthorised`,
     `NotAvailable`, `Conflict`, and `Unreachable` when none of the bootstrap addresses answers a first join.
@@ -220,7 +223,7 @@ async def obtain_credentials(
             code="no_token",
         )
     if token is None:
-        return keyring.create_swarm()
+        return keyring.create_swarm(embedder)
     if not bootstrap:
         raise InvalidRequest("A token needs an address to join: pass --bootstrap HOST:PORT, or use `moot join HOST:PORT --token ...`.")
     return await _join_any(keyring, runtime, bootstrap, parse_token(token))

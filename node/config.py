@@ -17,6 +17,7 @@ from msgspec import Meta, Struct
 
 from protocol.address import split_address
 from protocol.errors import InvalidRequest
+from protocol.pins import Choice
 
 LINK_PORT = 7337
 """TCP links and UDP DHT, on one number."""
@@ -55,6 +56,9 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     leave_on_stop: bool = False
     """SIGTERM means `moot leave`: for machines that are taken away for good."""
     division_threshold: Annotated[int, Meta(ge=1, le=1_000_000)] = 5
+    embedder: Choice | None = None
+    """What the memory of a swarm that this node founds is found by (`node.memory`); None: `words`. Later, and for whoever joins, the
+    founder's word stands."""
     open: bool = False
     """Found or join the swarm that anybody may join."""
     bootstrap: tuple[str, ...] = ()

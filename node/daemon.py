@@ -22,6 +22,7 @@ import structlog
 
 from node.admission import obtain_credentials
 from node.agents.migration import Moved
+from node.brains.embedders import notices
 from node.brains.registry import plan
 from node.config import Config
 from node.data_dir import DataDir, Ports
@@ -36,6 +37,7 @@ from protocol.address import join_address
 from protocol.api.nodes import ApiFile, Ready
 from protocol.errors import PeerError
 from protocol.identity import Credentials, renew_at, show_id
+from protocol.pins import FULL, pinned_embedder
 
 FIRST_LOOKUP_S = 10.0
 """How long readiness waits for a DHT peer: a node that was admitted once is ready without one."""
@@ -68,8 +70,16 @@ async def serve(
     data = DataDir(config.data_dir)
     try:
         keyring = Keyring(config.data_dir, runtime)
-        credentials = await obtain_credentials(keyring, runtime, open_swarm=config.open, bootstrap=config.bootstrap, token=config.token)
+        credentials = await obtain_credentials(
+            keyring,
+            runtime,
+            open_swarm=config.open,
+            bootstrap=config.bootstrap,
+            token=config.token,
+            embedder=FULL[config.embedder or "words"],
+        )
         situation = Situation(credentials, runtime.token_bytes(24).hex(), list(lineup.notices))
+        situation.notices += notices(lineup.embedders, pinned_embedder(credentials.root), config.embedder)
         if config.open:
             situation.notices.append("This swarm is open: anybody who reaches it may join, vote and read what is stored in it.")
         for notice in situation.notices:

@@ -36,6 +36,7 @@ from protocol.identity import (
     public_key_of,
     verify_chain,
 )
+from protocol.pins import WORDS, pin_of
 
 NODE_KEY, MEMBER, ROOT = "node.key", "member.crt", "root.crt"
 KEEPER_KEY, KEEPER, ROOT_KEY = "keeper.key", "keeper.crt", "root.key"
@@ -93,14 +94,17 @@ class Keyring:
             )
         return renewed
 
-    def create_swarm(self) -> Credentials:
-        """Found a swarm: this node holds its root and is its first keeper. Raises `Conflict` when the files of one are here."""
+    def create_swarm(self, embedder: str = WORDS) -> Credentials:
+        """Found a swarm that pins this embedder: this node holds its root and is its first keeper.
+
+        Raises `Conflict` when the files of one are here.
+        """
         for name in (MEMBER, KEEPER_KEY, KEEPER, ROOT_KEY):
             if self._has(name):
                 raise Conflict(f"{self.directory} holds {name} of a swarm already: use it, or choose another --data-dir.")
         now = self._runtime.now()
         root_key, keeper_key = (NodeKey.from_seed(self._runtime.token_bytes(32)) for _ in range(2))
-        root = issue_root(root_key, serial=_serial(self._runtime), now=now)
+        root = issue_root(root_key, serial=_serial(self._runtime), now=now, extensions=pin_of(embedder))
         keeper = issue_keeper(root_key, root, keeper_key.public, serial=_serial(self._runtime), now=now)
         self._write(ROOT_KEY, root_key.to_pem())
         self._write(ROOT, _pem(root))

@@ -3,8 +3,12 @@
 What is quoted to agents has been rated well by somebody else than its author (`recall`); people who search see the rest too, marked.
 A memory of another node cannot be deleted by us: `purge` buries our own records and makes this node blind to another's.
 
-The embedder is pinned to hashed words, order-free, which every node has: a swarm in which some nodes have MiniLM and some have not
-must agree on the keys. The keys name the embedder, so another can be pinned without mixing the two.
+Nodes find each other's memories only with the same embedder, so a swarm pins one: its founder settles it for good (`protocol.pins`), and
+keys name it. `words`, which every node has, is what a founder gets who says nothing: it finds the same words in another order. `minilm`
+finds other words of the same meaning, on nodes with the extra `[embed]`. A node without the pinned embedder neither searches nor adds by
+text: it says so (`NotAvailable`: why, and what to do), and its questions are asked without memories. It does not fall back to another
+embedder, whose keys nobody reads, nor have a neighbour embed for it, who would learn what is asked and could answer anything.
+Memories of embeddings need no embedder and are found everywhere.
 """
 
 from __future__ import annotations
@@ -17,12 +21,14 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 import structlog
 
-from node.brains.embedder import Embedder, WordsEmbedder
+from node.brains.embedders import Embedders, Pinned
 from node.runtime import Runtime
 from protocol.errors import InvalidRequest, NotAvailable, NotFound, PeerError, UserError
 from protocol.identity import NodeId, node_id_of
-from protocol.memories import MAX_ANSWER, MAX_DIM, MAX_TEXT, PROBES, RATING, Entry, Recalled, Spot, clip, encode_entry, memory_id, rank
+from protocol.memories import MAX_ANSWER, MAX_DIM, MAX_TEXT, RATING, Entry, Recalled, clip, encode_entry, memory_id, rank
+from protocol.pins import WORDS
 from protocol.records import MAX_TTL_S, Record
+from protocol.spots import Spot
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,13 +68,13 @@ class Keep(Protocol):
 class Memory:
     """Store, search, rate and purge."""
 
-    def __init__(self, runtime: Runtime, author: bytes, shelf: Shelf, keep: Keep | None = None, embedder: Embedder | None = None) -> None:
-        """`author`: this node's public key."""
+    def __init__(self, runtime: Runtime, author: bytes, shelf: Shelf, keep: Keep | None = None, pinned: Pinned | None = None) -> None:
+        """`author`: this node's public key. `pinned`: the swarm's embedder (default: words)."""
         self._runtime = runtime
         self._author = author
         self._shelf = shelf
         self._keep = keep
-        self._embedder = embedder or WordsEmbedder()
+        self._pinned = pinned or Pinned(runtime, Embedders(), WORDS)
         self._own: dict[str, list[bytes]] = {}
         self._banned: frozenset[bytes] = frozenset()
         self._restored = keep is None
@@ -76,14 +82,14 @@ class Memory:
     # ---- writing -----------------------------------------------------------------------------------------------------
 
     async def add(self, text: str, answer: str, *, fitness: float = 0.5, ttl_s: int = TTL_S, receipt: bytes = b"") -> str:
-        """Keep an answer (JSON) to a text; returns its id. Raises `InvalidRequest` or `NotAvailable` (nobody kept it)."""
+        """Keep an answer (JSON) to a text; returns its id. Raises `InvalidRequest` or `NotAvailable` (no embedder, or nobody kept it)."""
         if not text.strip():
             raise InvalidRequest("The text of a memory is empty: write what it is about.", param="text")
         shown = clip(text, MAX_TEXT)
         name = memory_id(self._author, shown, b"")
         spot = await self._spot(text)
         entry = Entry(shown, clip(answer, MAX_ANSWER), b"", spot.sketch, receipt, self._runtime.now(), fitness)
-        return await self._write(name, spot.keys(), entry, ttl_s)
+        return await self._write(name, spot.written(), entry, ttl_s)
 
     async def add_vector(
         self, question: Sequence[float], answer: Sequence[float], *, fitness: float = 0.5, ttl_s: int = TTL_S, receipt: bytes = b""
@@ -95,14 +101,14 @@ class Memory:
         label = "embedding " + spot.sketch.hex()
         name = memory_id(self._author, label, b"")
         entry = Entry(label, "", struct.pack(f"<{len(answer)}f", *answer), spot.sketch, receipt, self._runtime.now(), fitness)
-        return await self._write(name, spot.keys(), entry, ttl_s)
+        return await self._write(name, spot.written(), entry, ttl_s)
 
     async def rate(self, text: str, memory: str, score: float) -> None:
         """This node's rating of a memory about `text`; a later one replaces it. Raises `NotFound` or `NotAvailable`."""
         spot = await self._spot(text)
         if memory not in {one.id for one in await self._ranked(spot)}:  # it would lie where nobody looks
             raise NotFound(f"No memory {memory} is about that text: give id and text as `moot memory search` prints them.")
-        await self._put(spot.keys(), RATING + memory, Entry(score=score, at=self._runtime.now()), TTL_S)
+        await self._put(spot.written(), RATING + memory, Entry(score=score, at=self._runtime.now()), TTL_S)
 
     async def _write(self, name: str, keys: list[bytes], entry: Entry, ttl_s: int) -> str:
         if not 1 <= ttl_s <= MAX_TTL_S:
@@ -136,12 +142,13 @@ class Memory:
     # ---- reading -----------------------------------------------------------------------------------------------------
 
     async def search(self, text: str, top_k: int = 3) -> list[Recalled]:
-        """The memories nearest in meaning, best first, quarantined ones among them."""
+        """The memories nearest in meaning, best first, quarantined ones among them. Raises `NotAvailable` without the embedder."""
         return (await self._ranked(await self._spot(text)))[: min(top_k, MAX_RESULTS)]
 
     async def recall(self, text: str, top_k: int = 3) -> list[Recalled]:
-        """What may be quoted to agents."""
-        return [one for one in await self._ranked(await self._spot(text)) if not one.quarantined][:top_k]
+        """What may be quoted to agents. Raises `NotAvailable` without the embedder."""
+        spot = await self._spot(text)
+        return [one for one in await self._ranked(spot) if not one.quarantined and one.likeness >= spot.layout.quoted][:top_k]
 
     async def vectors(self, question: Sequence[float], top_k: int = 3) -> list[tuple[str, list[float]]]:
         """The fittest embedding memories of like questions: (id, answer), as many components as asked with."""
@@ -163,11 +170,11 @@ class Memory:
 
         try:
             async with asyncio.timeout(READ_S), asyncio.TaskGroup() as tasks:
-                for key in spot.keys(PROBES):
+                for key in spot.read():
                     tasks.create_task(one(key))
         except TimeoutError:
             log.info("not all memories were read in time")
-        return rank(records, spot.sketch, self._runtime.now(), self._banned)
+        return rank(records, spot, self._runtime.now(), self._banned)
 
     # ---- forgetting --------------------------------------------------------------------------------------------------
 
@@ -199,13 +206,12 @@ class Memory:
             self._banned |= frozenset(_banned.decode(banned))
 
     async def embed(self, texts: list[str]) -> tuple[str, list[list[float]]]:
-        """(name of the pinned embedder, one vector a text)."""
-        vectors = await self._runtime.run_blocking(self._embedder.embed, texts)
-        return self._embedder.name, [[float(x) for x in vector] for vector in vectors]
+        """(name of the pinned embedder, one vector a text). Raises `NotAvailable`."""
+        vectors = await self._pinned.embed(texts)
+        return self._pinned.name, [[float(x) for x in vector] for vector in vectors]
 
     async def _spot(self, text: str) -> Spot:
-        vector = (await self._runtime.run_blocking(self._embedder.embed, [text]))[0]
-        return Spot(self._embedder.name, vector)
+        return Spot(self._pinned.name, (await self._pinned.embed([text]))[0])
 
 
 def _vector_spot(question: Sequence[float]) -> Spot:

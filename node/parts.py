@@ -27,6 +27,7 @@ from node.agents.replication import Replicator
 from node.blobs import Blobs
 from node.books import SqliteContacts, SqliteKeep, SqliteReceipts, SqliteRecords
 from node.brains.base import Example
+from node.brains.embedders import Pinned
 from node.brains.registry import Lineup
 from node.cells.brains import CellBrains
 from node.cells.home import GridHome
@@ -66,6 +67,7 @@ from protocol.api.nodes import BroadcastRequest
 from protocol.errors import Malformed
 from protocol.identity import Credentials, Member, NodeId, show_id
 from protocol.messages import PROTOCOL_VERSION, Announcement, Gossip, Hello
+from protocol.pins import pinned_embedder
 from protocol.topics import TopicModel
 
 OnProgress = Callable[[str, str, float], None]
@@ -111,7 +113,7 @@ class Parts:
         self.dht = Dht(runtime, credentials, contacts=SqliteContacts(store, runtime.now), records=SqliteRecords(store))
         self.blobs = Blobs(runtime, config.data_dir / "blobs", self.exchange)
         self._build_agents(store, lineup, on_progress)
-        self._build_grid(store)
+        self._build_grid(store, lineup)
         self._wire()
 
     def _build_agents(self, store: Store, lineup: Lineup, on_progress: OnProgress) -> None:
@@ -155,7 +157,8 @@ class Parts:
         self.migration = Migration(runtime, me, self.host, self.replicator.handover, self.directory)
         self.homes = Homes(runtime, me, self.host.population, self.dht, self.directory, self.blobs)
         self.rebirth = Rebirth(runtime, me, self.host, self.dht, self.directory, self.blobs)
-        self.memory = Memory(runtime, situation.credentials.key.public, self.dht, SqliteKeep(store))
+        self.pinned = Pinned(runtime, lineup.embedders, pinned_embedder(situation.credentials.root))
+        self.memory = Memory(runtime, situation.credentials.key.public, self.dht, SqliteKeep(store), self.pinned)
         receipts = SqliteReceipts(store, runtime.now)
         self.council = Council(
             runtime,
@@ -171,7 +174,7 @@ class Parts:
             memory=self.memory,
         )
 
-    def _build_grid(self, store: Store) -> None:
+    def _build_grid(self, store: Store, lineup: Lineup) -> None:
         """Cells of anybody's runs, the runs that start here, and labelling."""
         me, tasks = self._now.credentials.node_id, shipped_tasks()
         self.post = Post(self._runtime, me, self.exchange)
@@ -192,13 +195,14 @@ class Parts:
         self.desk = build_desk(
             self._runtime, store, lambda: self._now.credentials, self.exchange, self.directory.living, self.blobs, self.broadcast,
             Around(HostedMinds(self.host), lambda: self.host.capacity.agents, self._name_of, self._on_labelling_event),
+            lineup.embedders,
         )  # fmt: skip
 
     def api(self, controls: Controls, port: int) -> ApiServer:
         """The HTTP API over these parts; not listening yet."""
         config, situation = self._config, self._now
         metrics = self._metrics()
-        view = NodeView(config, self._runtime, situation, self.host, self.directory, self.neighbours, self.admission)
+        view = NodeView(config, self._runtime, situation, self.host, self.directory, self.neighbours, self.admission, self.pinned)
         services = Services(
             runtime=self._runtime,
             access=Access(situation.admin_token, config.api_tokens),

@@ -13,6 +13,7 @@ from node.agents.describe import agent_info
 from node.agents.files import export_agent, import_agent, lineage_of
 from node.agents.host import AgentHost
 from node.agents.migration import Moved
+from node.brains.embedders import Pinned
 from node.config import Config
 from node.council.canaries import Canary
 from node.council.council import Council
@@ -51,6 +52,7 @@ from protocol.api.memory import (
 from protocol.api.nodes import BroadcastRequest, LeaveReply, NodeInfo, Peers
 from protocol.errors import InvalidRequest
 from protocol.identity import NodeId, node_id_of, parse_id, show_id
+from protocol.pins import short
 from protocol.receipts import export_receipt
 from protocol.records import MAX_VALUE, key_of
 
@@ -69,6 +71,7 @@ class NodeView:
         directory: SwarmDirectory,
         neighbours: Neighbours,
         admission: Admission,
+        pinned: Pinned,
     ) -> None:
         self._config = config
         self._runtime = runtime
@@ -77,6 +80,7 @@ class NodeView:
         self._directory = directory
         self._neighbours = neighbours
         self._admission = admission
+        self._pinned = pinned
         self._started = runtime.monotonic()
 
     def node_info(self) -> NodeInfo:
@@ -95,6 +99,8 @@ class NodeView:
             measured=self._host.measured(),
             capacity=self._host.population.capacity,
             capacity_reason=self._host.capacity.reason,
+            embedder=short(self._pinned.name),
+            embedder_problem=self._pinned.problem or "",
         )
 
     def peers(self) -> Peers:

@@ -5,7 +5,7 @@ identity.py, token.py, admission.py, session.py, address.py   who a node is, how
 records.py, placement.py         signed records and their merge; who works on what, without asking anybody
 ballots.py, aggregate.py, weights.py, leanings.py, calibration.py, topics.py, verdict.py   from votes to an answer and a confidence
 receipts.py, verification.py     the proof of an answer, and how it is checked offline
-memories.py                      answers of before, as records
+memories.py, spots.py, pins.py   answers of before, as records; where they lie; what a founder settles for good
 lineage.py, births.py, homes.py  descent of agents, how many births a swarm bears, where an agent lives
 checkpoints.py                   what another node needs to go on with a run
 corrections.py, labelling.py     signed corrections of a labelling project; JSON of `/v1/labelling`

@@ -19,7 +19,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from protocol.errors import BadSignature, Malformed, TooLarge
-from protocol.identity import Credentials, Member, NodeKey, SwarmId, swarm_id_of, verify, verify_chain
+from protocol.identity import Credentials, Member, NodeKey, SwarmId, check_root, swarm_id_of, verify, verify_chain
 from protocol.token import SECRET_BYTES, TOKEN_ID_BYTES, Token
 
 ADMISSION_VERSION = 1
@@ -93,6 +93,7 @@ def check_offer(offer: Offer, certificate: bytes, swarm_id: SwarmId, now: float)
     """Who the TLS peer with this certificate is, if it belongs to the swarm `swarm_id`. Raises `BadSignature`."""
     if swarm_id_of(offer.root) != swarm_id:
         raise BadSignature("it belongs to another swarm than the token")
+    check_root(offer.root)  # the chain needs its key alone, but what it pins (`protocol.pins`) is believed too
     return verify_chain((certificate, offer.keeper), offer.root, now)
 
 

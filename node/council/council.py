@@ -27,7 +27,7 @@ from node.memory import Memory
 from node.runtime import Runtime
 from protocol.api.council import ConsensusAnswer, ConsensusRequest, FeedbackReply, FeedbackRequest, QuestionSummary
 from protocol.calibration import UNCALIBRATED, basis
-from protocol.errors import NotFound, UserError
+from protocol.errors import NotAvailable, NotFound, UserError
 from protocol.identity import Credentials, describe_leaf, parse_id
 from protocol.memories import Recalled, quote
 from protocol.messages import AnswerRated, CanaryCall, CouncilCall, FeedbackNotice, ReceiptRequest, RevealCall
@@ -110,7 +110,7 @@ class Council:
             if found:
                 return mean_of(asking, found, (self._runtime.monotonic() - started) * 1000.0)
             asking = replace(asking, agents=1, quorum=1)
-        quoted = await self._quoted(asking) if request.remember else []
+        quoted, problem = await self._quoted(asking) if request.remember else ([], "")
         if quoted:
             asking = replace(asking, system=f"{asking.system}\n\n{quote(quoted)}".strip())
         spent = self._runtime.monotonic() - started  # remembering is part of the deadline
@@ -125,17 +125,20 @@ class Council:
         if request.remember and receipt.outcome.status == "answered" and not self._to_remember.full():
             self._to_remember.put_nowait(receipt)
         elapsed = (self._runtime.monotonic() - started) * 1000.0
-        return msgspec.structs.replace(answer, elapsed_ms=elapsed, memories=[one.id for one in quoted])
+        return msgspec.structs.replace(answer, elapsed_ms=elapsed, memories=[one.id for one in quoted], memory_problem=problem)
 
-    async def _quoted(self, asking: Asking) -> list[Recalled]:
-        """Memories that fit the deadline and the system text; none where there is no memory."""
+    async def _quoted(self, asking: Asking) -> tuple[list[Recalled], str]:
+        """Memories that fit the deadline and the system text, and why there are none where they could not be looked for."""
         if self._memory is None or not asking.text:
-            return []
+            return [], ""
+        share = RECALL_SHARE * asking.deadline_s
         try:
-            async with asyncio.timeout(RECALL_SHARE * asking.deadline_s):
-                return await self._memory.recall(asking.text)
+            async with asyncio.timeout(share):
+                return await self._memory.recall(asking.text), ""
         except TimeoutError:
-            return []
+            return [], f"Memories were not found within {share:.1f} s of the deadline: they were not waited for."
+        except NotAvailable as error:
+            return [], str(error)
 
     async def _remember(self) -> None:
         """Keep answers, one after the other; one that no node takes is let go."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from node.blobs import Blobs
+from node.brains.embedders import Embedders
 from node.label.around import Around
 from node.label.book import LabelBook
 from node.label.crew import Crew, Reader
@@ -27,9 +28,10 @@ def build_desk(
     blobs: Blobs,
     broadcast: Broadcast,
     around: Around | None = None,
+    embedders: Embedders | None = None,
 ) -> Desk:
     """`living` names the live nodes, this one included."""
-    reader, book, me = Reader(runtime), LabelBook(store), credentials().node_id
+    reader, book, me = Reader(runtime, embedders or Embedders()), LabelBook(store), credentials().node_id
     sharing = Sharing(runtime, credentials, book, blobs, exchange, broadcast, living)
     broadcast.on(TOPIC, sharing.deliver)
     crew, lending = Crew(runtime, me, exchange, living, reader), Lending(me, exchange, living)

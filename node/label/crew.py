@@ -24,6 +24,7 @@ from protocol.messages import ReadRows, RowVectors
 
 if TYPE_CHECKING:
     from node.brains.embedder import Embedder
+    from node.brains.embedders import Embedders
     from node.label.views import Matrix
 
 CHECKED = 2
@@ -42,11 +43,11 @@ log = structlog.get_logger("labelling")
 
 
 class Reader:
-    """This node's embedder, loaded when first used, on a thread of its own."""
+    """The best embedder of this node, loaded when first used, on a thread of its own."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, embedders: Embedders) -> None:
         self._worker = runtime.worker("labelling: embedder")
-        self._embedder: Embedder | None = None
+        self._embedders = embedders
 
     async def name(self) -> str:
         return await self._worker.run(lambda: self._loaded().name)
@@ -60,11 +61,7 @@ class Reader:
         return await self._worker.run(lambda: pack(self._loaded().embed(texts)))
 
     def _loaded(self) -> Embedder:
-        from node.brains.embedder import best_embedder
-
-        if self._embedder is None:
-            self._embedder = best_embedder()
-        return self._embedder
+        return self._embedders.best()
 
 
 class Pile:

@@ -91,6 +91,8 @@ class ConsensusAnswer(Struct, frozen=True):
     elapsed_ms: float
     brain_ms: float
     """Of which waiting for the slowest brain; the rest is the council's own overhead."""
+    memory_problem: str = ""
+    """Why no memories were looked for although that was asked (`remember`); the answer was given without them."""
 
 
 class QuestionSummary(Struct, frozen=True):

@@ -38,6 +38,10 @@ class NodeInfo(Struct, frozen=True):
     capacity: int = 0
     """Most agents that this node hosts."""
     capacity_reason: str = ""
+    embedder: str = ""
+    """By which the swarm's memory is found, as its founder settled: `words` or `minilm`."""
+    embedder_problem: str = ""
+    """Why this node can neither search that memory nor add to it, with the remedy; empty when it can."""
 
 
 class PeerInfo(Struct, frozen=True):

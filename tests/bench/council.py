@@ -2,10 +2,10 @@
 
 consensus.py, scripted.py   scripted agents; exact for a seed
 sentences.py                real answers of the 270M; needs its weights, so it runs alone
-recall.py                   semantic memory over simulated nodes; exact for a seed
+recall.py                   semantic memory over simulated nodes, with each embedder; exact for a seed up to rounding
 overhead.py                 real processes and sockets; as good as the machine is quiet
 
-`MOOT_BENCH=answers,memory,overhead` picks parts; without it all are run.
+`MOOT_BENCH=answers,memory,paraphrases,overhead` picks parts; without it all are run.
 """
 
 from __future__ import annotations
@@ -30,24 +30,34 @@ ATTACKS: dict[str, dict[str, Any]] = {
 
 def measure(seeds: int, tell: Callable[[str], None]) -> Report:
     """`seeds` times `CREWS` crews of each size."""
-    report, parts = Report(), os.environ.get("MOOT_BENCH", "answers,memory,overhead").split(",")
+    report, parts = Report(), os.environ.get("MOOT_BENCH", "answers,memory,paraphrases,overhead").split(",")
     if "answers" in parts:
         _right(seeds * CREWS, tell, report)
     if "memory" in parts:
         _memory(seeds, tell, report)
+    if "paraphrases" in parts:
+        _paraphrases(seeds, tell, report)
     if "overhead" in parts:
         _cost(tell, report)
     return report
 
 
 def _memory(seeds: int, tell: Callable[[str], None], report: Report) -> None:
-    tell("5,000 memories on 20 simulated nodes")
-    runs = [recall.measure_recall(seed) for seed in range(1, seeds + 1)]
+    runs = [recall.measure_recall(recall.made_up, seed, tell) for seed in range(1, seeds + 1)]
     report.results["memory"] = runs
-    report.bars += [
-        Bar("recall@3 of paraphrases", min(run["recall@3"] for run in runs), ">=", 0.9),
-        Bar("DHT look-ups a query", max(run["look-ups a query"] for run in runs), "<=", 12),
-    ]
+    for embedder in ("words", "minilm"):
+        report.bars += [
+            Bar(f"recall@3 of paraphrases, {embedder}", min(run[embedder]["recall@3"] for run in runs), ">=", 0.9),
+            Bar(f"DHT look-ups a query, {embedder}", max(run[embedder]["look-ups a query"] for run in runs), "<=", 12),
+        ]
+
+
+def _paraphrases(seeds: int, tell: Callable[[str], None], report: Report) -> None:
+    """What MiniLM is pinned for; no promise stands on it but that it does better than words."""
+    runs = [recall.measure_recall(recall.written, seed, tell) for seed in range(1, seeds + 1)]
+    report.results["paraphrases"] = runs
+    words, minilm = (min(run[name]["recall@3, other words"] for run in runs) for name in ("words", "minilm"))
+    report.bars.append(Bar("recall@3 of questions in other words, minilm", minilm, ">=", words, baseline=words))
 
 
 def _cost(tell: Callable[[str], None], report: Report) -> None:

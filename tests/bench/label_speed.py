@@ -16,6 +16,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from node.brains.embedders import Embedders
 from node.label.bench import Bench
 from node.label.book import Batch
 from node.label.crew import Crew, Pile, Reader, pack
@@ -39,7 +40,6 @@ class _Table(Reader):
     """Answers from embeddings computed before: what is measured is the protocol, not the model."""
 
     def __init__(self, split: Split) -> None:
-        super().__init__(RUNTIME)
         table = dict(zip(split.texts, split.vectors, strict=True))
 
         class Known:
@@ -48,7 +48,7 @@ class _Table(Reader):
             def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
                 return np.array([table[text] for text in texts], np.float32)
 
-        self._embedder = cast(Any, Known())
+        super().__init__(RUNTIME, Embedders({Known.name: cast(Any, Known)}))
 
 
 class _Liar:

@@ -74,8 +74,8 @@ def lie(vectors):
 crew.pack = lie
 """
 HASHED = """
-import node.brains.embedder as embedder
-embedder.best_embedder = embedder.HashedEmbedder
+import node.brains.embedders as embedders
+embedders.minilm_installed = lambda: False
 """
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from node.admission import HOST_BURST, Admission, VisitLimit, obtain_credentials
-from node.joining import join, renew
+from node.joining import WrongSwarm, join, renew
 from node.keyring import Issuer, Keyring
 from node.links.base import Link
 from node.links.tls import stranger_context
@@ -34,6 +34,7 @@ from protocol.admission import (
 )
 from protocol.errors import BadSignature, Conflict, InvalidRequest, Malformed, NotAuthorised, NotAvailable, TooLarge, Unreachable
 from protocol.identity import Credentials, NodeKey, describe_leaf, verify_chain
+from protocol.pins import MINILM, WORDS, pinned_embedder
 from protocol.token import SECRET_BYTES, TOKEN_ID_BYTES, Token
 
 RUNTIME = SystemRuntime()
@@ -378,8 +379,11 @@ async def test_stranger_cannot_renew_and_a_plain_member_grants_nothing(swarm: Sw
 # ---- starting ---------------------------------------------------------------------------------------------------------
 
 
-async def start(directory: Path, *, token: str | None = None, bootstrap: Sequence[str] = (), open_swarm: bool = False) -> Credentials:
-    return await obtain_credentials(Keyring(directory, RUNTIME), RUNTIME, open_swarm=open_swarm, bootstrap=bootstrap, token=token)
+async def start(
+    directory: Path, *, token: str | None = None, bootstrap: Sequence[str] = (), open_swarm: bool = False, embedder: str = WORDS
+) -> Credentials:
+    keyring = Keyring(directory, RUNTIME)
+    return await obtain_credentials(keyring, RUNTIME, open_swarm=open_swarm, bootstrap=bootstrap, token=token, embedder=embedder)
 
 
 async def test_a_member_takes_a_token_of_its_own_swarm_and_refuses_anothers(tmp_path: Path) -> None:
@@ -389,6 +393,40 @@ async def test_a_member_takes_a_token_of_its_own_swarm_and_refuses_anothers(tmp_
     assert (await start(tmp_path / "here", token=own, bootstrap=["127.0.0.1:1"])).swarm_id == here.swarm_id
     with pytest.raises(Conflict, match="another swarm"):
         await start(tmp_path / "here", token=foreign, bootstrap=["127.0.0.1:1"])
+
+
+async def test_the_founders_pin_outlives_restarts_renewals_and_other_wishes(tmp_path: Path) -> None:
+    first = await start(tmp_path, embedder=MINILM)
+    again = await start(tmp_path, embedder=WORDS)
+    renewed = Keyring(tmp_path, RUNTIME).renew_own()
+    assert renewed is not None
+    assert [pinned_embedder(credentials.root) for credentials in (first, again, renewed)] == [MINILM] * 3
+    assert pinned_embedder((await start(tmp_path / "open", open_swarm=True, embedder=MINILM)).root) == WORDS
+
+
+async def test_a_joiner_gets_the_founders_pin_and_not_its_own_wish(tmp_path: Path) -> None:
+    founder = await start(tmp_path / "founder", embedder=MINILM)
+    issuer = Keyring(tmp_path / "founder", RUNTIME).issuer()
+    admission = Admission(RUNTIME, founder, issuer, MemoryTokenBook(), list)
+    factory = WssFactory(founder, admission.visits())
+    host, port = await factory.listen("127.0.0.1", 0, no_links)
+    try:
+        token, _ = await admission.create_token(60, 1)
+        joined = await start(tmp_path / "joiner", token=token.show(), bootstrap=[f"{host}:{port}"], embedder=WORDS)
+    finally:
+        await factory.close()
+    assert pinned_embedder(joined.root) == MINILM
+    assert pinned_embedder((await start(tmp_path / "joiner")).root) == MINILM
+
+
+async def test_a_keeper_that_shows_another_pin_than_the_founders_is_not_believed(tmp_path: Path) -> None:
+    """It has a true key and chain; only the words on the root are changed."""
+    founder = await start(tmp_path, embedder=MINILM)
+    changed = founder.root.replace(b"minilm-l6-v2", b"minilm-l6-v9")
+    async with impostor(founder, lambda nonce: Offer(ADMISSION_VERSION, founder.keeper, changed, nonce, [])) as (address, heard):
+        with pytest.raises(WrongSwarm, match="not signed by the swarm's key"):
+            await try_join(address, Token(founder.swarm_id, bytes(TOKEN_ID_BYTES), bytes(SECRET_BYTES)))
+    assert heard == []
 
 
 async def test_first_node_founds_a_swarm_and_stays_in_it(tmp_path: Path) -> None:

@@ -56,3 +56,12 @@ def test_a_broken_file_is_named(tmp_path: Path) -> None:
         load_config({}, {}, file)
     with pytest.raises(InvalidRequest, match="no configuration file"):
         load_config({}, {}, tmp_path / "missing.toml")
+
+
+def test_the_embedder_that_a_founder_pins_comes_from_flag_environment_or_file(tmp_path: Path) -> None:
+    file = tmp_path / "moot.toml"
+    file.write_text('embedder = "minilm"\n')
+    assert load_config({}, {}, file).embedder == load_config({}, {"MOOT_EMBEDDER": "minilm"}).embedder == "minilm"
+    assert load_config({"embedder": "words"}, {"MOOT_EMBEDDER": "minilm"}, file).embedder == "words"
+    with pytest.raises(InvalidRequest, match="embedder"):
+        load_config({"embedder": "word2vec"}, {})

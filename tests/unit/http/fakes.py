@@ -40,7 +40,7 @@ from protocol.api.memory import (
 )
 from protocol.api.nodes import BrainInfo, BroadcastRequest, LeaveReply, NodeInfo, PeerInfo, Peers, TokenInfo, TokenReply, TokenRequest
 from protocol.api.runs import ArtifactInfo, CellInfo, IterationInfo, RunEdit, RunInfo, RunRequest, TaskInfo
-from protocol.errors import NotFound
+from protocol.errors import NotAvailable, NotFound
 from protocol.identity import show_id
 
 ADMIN = "the admin secret"
@@ -74,10 +74,14 @@ ABSTAINED = replace(
 )
 
 
+@dataclass
 class FakeNode:
+    embedder_problem: str = ""
+
     def node_info(self) -> NodeInfo:
         brain = BrainInfo("tiny", "tiny", "f" * 64, ["choice", "boolean"], "ready")
-        return NodeInfo(NODE, "here", "s" * 32, "0.1.0", "127.0.0.1:7337", ["keeper"], [brain], 1, 5.0, True, [])
+        node = NodeInfo(NODE, "here", "s" * 32, "0.1.0", "127.0.0.1:7337", ["keeper"], [brain], 1, 5.0, True, [])
+        return replace(node, embedder="minilm", embedder_problem=self.embedder_problem)
 
     def peers(self) -> Peers:
         peer = PeerInfo(show_id(b"p" * 20), "there", "127.0.0.1:7338", "alive", 0.4, 2)
@@ -140,12 +144,16 @@ class FakeDht:
 class FakeMemory:
     kept: list[MemoryInfo] = field(default_factory=list)
     canary_count: int = 0
+    problem: str = ""
+    """Why it cannot embed."""
 
     async def add(self, request: MemoryRequest) -> MemoryAdded:
         self.kept.append(MemoryInfo("m" * 32, NODE, request.text or "", str(request.value), 1.0, 0.5, True, 0.0, None))
         return MemoryAdded("m" * 32)
 
     async def search(self, query: MemoryQuery) -> list[MemoryInfo]:
+        if self.problem:
+            raise NotAvailable(self.problem, code="no_embedder")
         return self.kept[: query.top_k]
 
     async def rate(self, rating: MemoryRating) -> None:

@@ -11,6 +11,7 @@ from typing import Any, cast
 import numpy as np
 
 from node.brains.embedder import HashedEmbedder
+from node.brains.embedders import Embedders
 from node.label.book import Batch
 from node.label.crew import Crew, Pile, Reader, pack
 from node.links.exchange import Exchange
@@ -27,8 +28,7 @@ class HashedReader(Reader):
     """The embedder that needs no weights."""
 
     def __init__(self) -> None:
-        super().__init__(SystemRuntime())
-        self._embedder = EMBEDDER
+        super().__init__(SystemRuntime(), Embedders({EMBEDDER.name: lambda: EMBEDDER}))
 
 
 class FakeExchange:
