@@ -93,6 +93,7 @@ class Panel:
         self._even: Matrix = np.zeros(1, np.float32)
         self.calibration: Calibration = usual(1, 1)
         self.held_back: HeldBack | None = None
+        self._answered: Indices = np.empty(0, np.int64)
         self._company_here = self._company(self.views)
         self._usual = max(1e-6, float(np.median(self._company_here)))
         self._measured_at = 0
@@ -100,6 +101,7 @@ class Panel:
 
     def learn(self, rows: Indices, labels: Indices, count: int) -> None:
         """All corrections so far: rows of the pile, their labels, and how many labels there are."""
+        self._answered = rows
         targets = np.eye(count, dtype=np.float32)[labels]
         for head in self.heads:
             head.fit(rows, targets)
@@ -140,10 +142,11 @@ class Panel:
         self._measured_at = len(rows)
 
     def estimate(self) -> Estimate | None:
-        """Accuracy over the pile as it is labelled now; None before anything was measured."""
+        """Accuracy over the pile as it is labelled now, the user's answers with it; None before anything was measured."""
         if self.held_back is None:
             return None
-        return self.calibration.estimate(self._scores([head.pile() for head in self.heads], self._even))
+        scores = self._scores([head.pile() for head in self.heads], self._even)
+        return self.calibration.estimate(np.delete(scores, self._answered, axis=0), len(self._answered))
 
     def judge_pile(self) -> Verdict:
         """Every row of the pile."""

@@ -62,7 +62,7 @@ def _set(owner: Any, attribute: str, value: Any) -> Iterator[None]:
         setattr(owner, attribute, before)
 
 
-def _sets(shelf: Shelf, seed: int) -> Iterator[tuple[Split, Split]]:
+def sets(shelf: Shelf, seed: int) -> Iterator[tuple[Split, Split]]:
     for name in ("dev_banking12", "dev_clinc15"):
         yield shelf.load(f"{name}_train"), shelf.load(f"{name}_test")
     for name in ("banking12_train", "clinc_banking15_train"):
@@ -76,7 +76,7 @@ def _runs(shelf: Shelf) -> Array:
     """Accuracy, calibration error and bias of the estimate: shape (sets times seeds, stages, 3)."""
     found: list[list[tuple[float, float, float]]] = []
     for seed in SEEDS:
-        for train, test in _sets(shelf, seed):
+        for train, test in sets(shelf, seed):
             run = []
             for stage in taught(train, seed):
                 shares, pile = stage.panel.judge(test.texts, test.vectors).shares, stage.panel.judge_pile().shares
@@ -84,7 +84,7 @@ def _runs(shelf: Shelf) -> Array:
                 rest = np.setdiff1d(np.arange(len(here)), stage.rows)
                 estimate = stage.panel.estimate()
                 assert estimate is not None
-                off = estimate.accuracy - float(here.mean())
+                off = estimate.accuracy - stage.true(train)
                 run.append((float(np.concatenate([hit, here[rest]]).mean()), calibration_error(shares.max(1), hit), off))
             found.append(run)
     return np.array(found)
