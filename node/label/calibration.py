@@ -24,9 +24,9 @@ from node.label.heads import Indices, softmax
 from node.label.views import Matrix
 
 TEMPERATURES = np.geomspace(0.15, 1.5, 31)
-USUAL = (0.33, 0.28)
+USUAL = (0.33, 0.36)
 """The usual temperature with `r` answers per label: first + second / r. Few answers tell less than regularised heads believe."""
-SPREAD = 0.18
+SPREAD = 0.2
 """Standard deviation of log temperature around the usual one."""
 HANDICAP = (1.25, 0.5)
 """By how much the temperature of held-back votes lies above that of the full pool: first + second / r."""

@@ -14,7 +14,7 @@ SHARPNESS = 8
 """An edge weighs similarity to this power: near duplicates count, strangers do not."""
 ALPHA = 0.9
 """How much of a row's label comes from its neighbours rather than from itself."""
-DOUBT = 0.5
+DOUBT = 0.3
 """Answers per label that evenness among the labels counts as, where a row got the usual amount of evidence (a Dirichlet prior): a row
 that little has spread to is left in doubt, although all of that little says the same."""
 BLOCK = 512
