@@ -30,7 +30,7 @@ SPREAD = 0.2
 """Standard deviation of log temperature around the usual one."""
 HANDICAP = (1.25, 0.5)
 """By how much the temperature of held-back votes lies above that of the full pool: first + second / r."""
-EVIDENCE = 0.25
+EVIDENCE = 0.15
 MISFIT = 0.4
 """Standard deviation of the logit of the pile's accuracy that temperature does not explain."""
 COUNTED = 0.25
