@@ -31,9 +31,11 @@ STEPS: dict[str, tuple[tuple[Any, str], tuple[Any, ...]]] = {
     "likeness": ((teacher, "LIKENESS"), (2, 8)),
     "trust": ((panel, "TRUST"), (0.0, 2.0)),
     "graph share": ((panel, "GRAPH_SHARE"), ((0.5, 0.0, 0.7), (0.3, 0.7, 0.7))),
-    "usual temperature": ((calibration, "USUAL"), ((0.4, 0.35), (0.35, 0.75))),
+    "even": ((panel, "EVEN"), (0.0, 0.7)),
+    "doubt": ((graph, "DOUBT"), (0.0, 0.5)),
+    "usual temperature": ((calibration, "USUAL"), ((0.33, 0.28), (0.33, 0.45))),
     "handicap": ((calibration, "HANDICAP"), ((1.25, 1.0), (1.25, 0.0))),
-    "evidence": ((calibration, "EVIDENCE"), (0.1, 0.5)),
+    "evidence": ((calibration, "EVIDENCE"), (0.0, 0.25)),
 }
 """Where a constant lives, and the values one step away."""
 
