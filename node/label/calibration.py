@@ -8,8 +8,8 @@ not by whether it is right. So:
 - the temperature has a prior, a map from answers per label (fitted on development sets, `tests/bench/label_constants.py`);
 - each held-back correction multiplies it by the probability of the user's label, at a temperature raised by what heads without those
   corrections know less (`HANDICAP`), and counts `EVIDENCE` of a correction, because neighbours err together;
-- the pile's accuracy is the mean over its rows of the largest probability, averaged over the posterior; its interval is the
-  posterior's, widened by what is left unexplained (`MISFIT`).
+- the pile's accuracy is the mean over its open rows of the largest probability, averaged over the posterior, and 1 where the user
+  answered; its interval is the posterior's, widened by what is left unexplained (`MISFIT`) and by the chance in a count of errors.
 """
 
 from __future__ import annotations
@@ -24,15 +24,17 @@ from node.label.heads import Indices, softmax
 from node.label.views import Matrix
 
 TEMPERATURES = np.geomspace(0.15, 1.5, 31)
-USUAL = (0.35, 0.55)
+USUAL = (0.33, 0.36)
 """The usual temperature with `r` answers per label: first + second / r. Few answers tell less than regularised heads believe."""
-SPREAD = 0.25
+SPREAD = 0.2
 """Standard deviation of log temperature around the usual one."""
 HANDICAP = (1.25, 0.5)
 """By how much the temperature of held-back votes lies above that of the full pool: first + second / r."""
-EVIDENCE = 0.25
+EVIDENCE = 0.15
 MISFIT = 0.4
 """Standard deviation of the logit of the pile's accuracy that temperature does not explain."""
+COUNTED = 0.25
+"""Added to the variance of the number of wrong rows: it is a whole number, the estimate is not."""
 ROWS = 2_000
 """Rows of the pile that the accuracy is computed on, evenly spaced."""
 Z95 = 1.96
@@ -65,14 +67,27 @@ class Calibration:
         """For votes of heads that have not seen the correction they vote on."""
         return self.temperature * self.handicap
 
-    def estimate(self, scores: Matrix) -> Estimate:
-        """For a pile with these pooled log-probabilities before temperature, shape (rows, labels)."""
-        some = scores[:: max(1, len(scores) // ROWS)]
+    def estimate(self, scores: Matrix, answered: int = 0) -> Estimate:
+        """For a pile of which these rows are open, pooled log-probabilities before temperature, shape (rows, labels), and `answered` more
+        are right because the user said so.
+
+        How often the open rows are wrong is one thing (temperature, misfit), how many of them then are is another (a count, of standard
+        deviation about its root): the interval has both. Near 100% the second is the larger.
+        """
+        count = len(scores)
+        if count == 0:
+            return Estimate(1.0, 1.0, 1.0, self.corrections)
+        some = scores[:: max(1, count // ROWS)]
         means = np.array([softmax(some / np.float32(value)).max(1).mean() for value in TEMPERATURES], np.float64)
         logits = np.log(means / np.maximum(1 - means, 1e-6))
         centre = float(self.posterior @ logits)
         half = Z95 * math.sqrt(float(self.posterior @ (logits - centre) ** 2) + MISFIT**2)
-        return Estimate(_share(centre), _share(centre - half), _share(centre + half), self.corrections)
+        wrong, most, least = (count * (1 - _share(logit)) for logit in (centre, centre - half, centre + half))
+        counted = Z95**2 * (wrong + COUNTED)
+        most = min(float(count), wrong + math.sqrt((most - wrong) ** 2 + counted))
+        least = max(0.0, wrong - math.sqrt((wrong - least) ** 2 + counted))
+        accuracy, low, high = (1 - errors / (count + answered) for errors in (wrong, most, least))
+        return Estimate(accuracy, low, high, self.corrections)
 
 
 def usual(corrections: int, labels: int) -> Calibration:

@@ -14,6 +14,9 @@ SHARPNESS = 8
 """An edge weighs similarity to this power: near duplicates count, strangers do not."""
 ALPHA = 0.9
 """How much of a row's label comes from its neighbours rather than from itself."""
+DOUBT = 0.3
+"""Answers per label that evenness among the labels counts as, where a row got the usual amount of evidence (a Dirichlet prior): a row
+that little has spread to is left in doubt, although all of that little says the same."""
 BLOCK = 512
 """Rows compared with all others at once: bounds the memory."""
 
@@ -42,9 +45,13 @@ class Graph:
             scores = ALPHA * (self._flow @ scores) + (1 - ALPHA) * seeds
         return scores
 
-    def level(self, scores: Matrix) -> Matrix:
-        """Scores without the advantage of rows in crowded places."""
-        return np.asarray(scores / np.sqrt(self.density)[:, None], np.float32)
+    def shares(self, scores: Matrix, answers: int) -> Matrix:
+        """Votes from what was spread from so many rows: shape of `scores`, (rows, ..., labels)."""
+        crowd = np.sqrt(self.density).reshape(-1, *[1] * (scores.ndim - 1))  # rows in crowded places get more of everything
+        level = scores / crowd
+        evidence = level.sum(-1, keepdims=True)
+        even = np.float32(DOUBT / answers) * np.median(evidence, axis=0) + np.float32(1e-6 / scores.shape[-1])
+        return np.asarray((level + even) / (evidence + scores.shape[-1] * even), np.float32)
 
     def lend(self, shares: Matrix, rows: Matrix) -> Matrix:
         """What new rows inherit from their neighbours in the pile: shape (len(rows), labels)."""

@@ -123,7 +123,7 @@ class GraphHead(Head):
         seeds[rows] = targets
         known = self._scores if self._scores is not None and self._scores.shape == seeds.shape else None
         self._scores = self._graph.spread(seeds, known, self.ROUNDS if known is None else self.MORE_ROUNDS)
-        self._shares = _shares(self._graph.level(self._scores))
+        self._shares = self._graph.shares(self._scores, len(rows))
 
     def held_back(self, rows: Indices, targets: Matrix, folds: Indices) -> Matrix:
         votes = np.zeros_like(targets)
@@ -134,9 +134,9 @@ class GraphHead(Head):
             seeds = np.zeros((self._size, at_once, targets.shape[1]), np.float32)
             for at, fold in enumerate(some):
                 seeds[rows[folds != fold], at] = targets[folds != fold]
-            spread = self._graph.level(self._graph.spread(seeds.reshape(self._size, -1), None, self.ROUNDS))
+            spread = self._graph.spread(seeds.reshape(self._size, -1), None, self.ROUNDS)
             out = np.isin(folds, some)
-            votes[out] = _shares(spread.reshape(seeds.shape)[rows[out], folds[out] - start])
+            votes[out] = self._graph.shares(spread.reshape(seeds.shape), len(rows))[rows[out], folds[out] - start]
         return votes
 
     def pile(self) -> Matrix:
@@ -145,11 +145,6 @@ class GraphHead(Head):
 
     def new(self, views: Views) -> Matrix:
         return self._graph.lend(self.pile(), self.look(views))
-
-
-def _shares(level: Matrix) -> Matrix:
-    level = level + np.float32(1e-6 / level.shape[1])
-    return np.asarray(level / level.sum(1, keepdims=True), np.float32)
 
 
 def with_bias(rows: Matrix) -> Matrix:

@@ -11,7 +11,19 @@ from typing import Any, cast
 import numpy as np
 
 from node.label.teacher import BATCH
-from tests.bench.label_data import LIMITS, REPORTED, STOPS, Array, Shelf, Split, Stage, calibration_error, taught
+from tests.bench.label_data import (
+    LIMITS,
+    REPORTED,
+    STOPS,
+    Array,
+    Shelf,
+    Split,
+    Stage,
+    calibration_error,
+    calibration_error_debiased,
+    calibration_floor,
+    taught,
+)
 from tests.bench.report import Bar, Report
 
 BASELINES = ("TF-IDF + LR, margin", "MiniLM + LR, margin", "k-means, MiniLM LR + label spreading, margin")
@@ -89,7 +101,7 @@ def _note(stage: Stage, train: Split, test: Split, strangers: Split, course: Cou
     hit, sure = stage.names[verdict.shares.argmax(1)] == test.gold, verdict.shares.max(1)
     kept = np.argsort(-sure)[: int(0.9 * len(sure))]
     outside = [0] * len(sure) + [1] * len(other.strangeness)
-    true = float((stage.names[stage.panel.judge_pile().shares.argmax(1)] == train.gold).mean())
+    true = stage.true(train)
     estimate = stage.panel.estimate()
     assert estimate is not None
     course.honesty[stage.answers].append({
@@ -97,6 +109,8 @@ def _note(stage: Stage, train: Split, test: Split, strangers: Split, course: Cou
         "selective_gain": float(hit[kept].mean() - hit.mean()),
         "selective_gain_possible": float(min(1.0, hit.mean() / 0.9) - hit.mean()),
         "ece": calibration_error(sure, hit),
+        "ece_of_a_perfect_one": calibration_floor(sure),
+        "calibration_debiased": calibration_error_debiased(sure, hit),
         "confidence_minus_accuracy": float(sure.mean() - hit.mean()),
         "auroc": float(roc_auc_score(outside, np.concatenate([verdict.strangeness, other.strangeness]))),
         "auroc_largest_probability": float(roc_auc_score(outside, -np.concatenate([sure, other.shares.max(1)]))),

@@ -95,6 +95,12 @@ class Stage:
     rows: Array
     """The rows answered with a label."""
 
+    def true(self, train: Split) -> float:
+        """Accuracy over the pile as the product labels it: the user's answers stand."""
+        right = self.names[self.panel.judge_pile().shares.argmax(1)] == train.gold
+        right[self.rows] = True
+        return float(right.mean())
+
 
 def taught(train: Split, seed: int, stops: Sequence[int] = STOPS) -> Iterator[Stage]:
     """The product's learners, taught with their own questions; the oracle skips rows that are none of these, which counts as an
@@ -118,3 +124,19 @@ def calibration_error(sure: Array, hit: Array, bins: int = 10) -> float:
     """Expected calibration error, equal-width bins."""
     at = np.minimum((sure * bins).astype(int), bins - 1)
     return float(sum((at == number).mean() * abs(sure[at == number].mean() - hit[at == number].mean()) for number in set(at.tolist())))
+
+
+def calibration_floor(sure: Array, bins: int = 10) -> float:
+    """What `calibration_error` would be, in the mean, on so many rows if every confidence were exactly right."""
+    at = np.minimum((sure * bins).astype(int), bins - 1)
+    spread = np.bincount(at, sure * (1 - sure), bins)
+    return float(np.sqrt(2 / np.pi * spread).sum() / len(sure))
+
+
+def calibration_error_debiased(sure: Array, hit: Array, bins: int = 10) -> float:
+    """Root of the mean squared calibration error, without what chance adds; bins of as many rows (Kumar, Liang and Ma 2019, section 5)."""
+    squares = 0.0
+    for part in np.array_split(np.argsort(sure, kind="stable"), bins):
+        right = float(hit[part].mean())
+        squares += len(part) / len(sure) * ((float(sure[part].mean()) - right) ** 2 - right * (1 - right) / (len(part) - 1))
+    return float(max(0.0, squares) ** 0.5)

@@ -48,7 +48,7 @@ def test_the_only_correction_of_a_label_says_nothing_about_the_pool() -> None:
     scores, labels = world(0.5)
     alone = np.array([0, 1, 2, 3])
     one_each = np.array([np.flatnonzero(labels == label)[0] for label in alone])
-    assert calibrate(scores[one_each], alone, LABELS).temperature == usual(4, LABELS).temperature
+    assert calibrate(scores[one_each], alone, LABELS).temperature == pytest.approx(usual(4, LABELS).temperature)
 
 
 def heard(skill: float) -> tuple[Guests, int]:
