@@ -1,6 +1,7 @@
 """Agents: who lives on this node, how they answer, divide onto other nodes, move, and outlive their node.
 
     agent.py        Agent: a genome with a history; its row in the book; how ids are made
+    founding.py     a descent for agents that were written down before there was any
     genome.py       bytes <-> genome, everything checked before anything is loaded
     fitness.py      Beta posteriors over ratings, in all and per topic, fading
     raters.py       who is believed
