@@ -23,6 +23,7 @@
     capacity.py     how many agents fit, from memory, cores and the brains' time
     state.py        a grown agent as bytes, and all that is checked when such bytes come in
     homes.py        Homes: each agent's record in the DHT and its checkpoint on peers
+    absence.py      Absence: with whom this node was out of touch, and for how long
     rebirth.py      Rebirth: agents of dead nodes live on; of two copies one gives way
     migration.py    Migration: agents move before their node leaves
     seams.py        what agents ask of the rest of the node
