@@ -16,7 +16,7 @@ from node.testing import World, simulate
 from protocol.api.runs import RunRequest, TaskInfo
 from protocol.errors import NotFound
 from protocol.messages import RunClaim
-from tests.sim.test_succession import Town, run
+from tests.sim.sites import Town, run
 
 
 class Night(Job):
