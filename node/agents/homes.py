@@ -124,10 +124,13 @@ class Homes:
             if self._population.get(agent.agent_id) is not agent:
                 return
             if old is None or home != old.home or now - old.at >= RENEW_S:
-                await self._shelf.put(home_key(agent.agent_id), SUBKEY, msgspec.msgpack.encode(home), RECORD_S)
+                try:
+                    await self._shelf.put(home_key(agent.agent_id), SUBKEY, msgspec.msgpack.encode(home), RECORD_S)
+                finally:
+                    if self._population.get(agent.agent_id) is not agent:  # it went while this was written, or while the time ran out
+                        self._population.gone.append(agent.agent_id)
                 old = _Stated(home, now, now)
-            if self._population.get(agent.agent_id) is not agent:  # it went while this was written
-                self._population.gone.append(agent.agent_id)
+            if self._population.get(agent.agent_id) is not agent:
                 return
             self._stated[agent.agent_id] = _Stated(home, old.at, now)
         except MootError as error:
