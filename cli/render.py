@@ -7,6 +7,7 @@ Text that came from elsewhere is never read as markup.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 
 from msgspec import structs
 from rich.console import Group, RenderableType
@@ -152,7 +153,16 @@ def render_family(agents: Sequence[AgentInfo]) -> RenderableType:
 
 def render_agent(agent: AgentInfo) -> RenderableType:
     """Everything the API says about one agent."""
-    return _facts([(name.replace("_", " "), Text(str(value))) for name, value in structs.asdict(agent).items() if value is not None])
+    facts = structs.asdict(agent) | {"born_at": _date(agent.born_at)}
+    return _facts([(name.replace("_", " "), Text(str(value))) for name, value in facts.items() if value is not None])
+
+
+def _date(at: float) -> str:
+    """Wall clock in seconds for people; as it is where a peer claimed what is no date."""
+    try:
+        return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    except (OverflowError, ValueError, OSError):
+        return str(at)
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]], *, right: Iterable[int] = (), empty: str = "") -> RenderableType:

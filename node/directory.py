@@ -6,7 +6,7 @@ A view of `overlay.members`; it owns nothing.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from node.agents.seams import Departed
 from node.council.seams import Candidate
@@ -15,7 +15,7 @@ from protocol.address import split_address
 from protocol.api.agents import AgentInfo
 from protocol.api.nodes import PeerInfo, Peers
 from protocol.births import Census, Household
-from protocol.homes import Standing, outranks
+from protocol.homes import Standing
 from protocol.identity import NodeId, show_id
 from protocol.messages import EMBEDDED_CHOICE, AgentSummary, Contact
 
@@ -57,14 +57,12 @@ class SwarmDirectory:
         view = self._members.get(node_id)
         return view is not None and any(agent.agent_id == agent_id for agent in view.agents)
 
-    def claims(self) -> Mapping[bytes, Standing]:
-        """For every agent of another live node, the best of those who say that it lives with them."""
-        found: dict[bytes, Standing] = {}
+    def claims(self) -> Mapping[bytes, Sequence[Standing]]:
+        """For every agent of another live node, all who say that it lives with them."""
+        found: dict[bytes, list[Standing]] = {}
         for view in self._members.others():
             for agent in view.agents:
-                standing = (agent.epoch, view.node_id)
-                if agent.agent_id not in found or outranks(standing, found[agent.agent_id]):
-                    found[agent.agent_id] = standing
+                found.setdefault(agent.agent_id, []).append((agent.epoch, view.node_id))
         return found
 
     def departed(self) -> list[Departed]:

@@ -38,6 +38,8 @@ MOST_AGENTS: Final = 256
 CREDIBLE: Final = 4
 MARGIN: Final = 20
 """Births stop one part in so many below a limit: announcements are late, and not everybody keeps to rules."""
+MAX_GRANTS: Final = 1_024
+"""Families whose share of a window is remembered; for others, which nobody but a flood of invented ones brings, it is worked out anew."""
 PARENT_SHARE: Final = 4
 """One parent's node gets a quarter of a host's births in a window (where fewer others live, an equal share), and always one."""
 
@@ -176,9 +178,12 @@ class BirthLedger:
 
     def _granted(self, family: bytes, total: int, nodes: Sequence[NodeId]) -> int:
         """Half of `total`, shared; fixed when it is first asked for in a window, so that births just announced are not counted twice."""
-        if family not in self._grants:
-            self._grants[family] = grant((total + 1) // 2, self._me, nodes, self._salt(family))
-        return self._grants[family]
+        if family in self._grants:
+            return self._grants[family]
+        granted = grant((total + 1) // 2, self._me, nodes, self._salt(family))
+        if len(self._grants) < MAX_GRANTS:
+            self._grants[family] = granted
+        return granted
 
     def _salt(self, family: bytes) -> bytes:
         return self._window.to_bytes(8, "big", signed=True) + family

@@ -3,7 +3,8 @@
 Key: the hash of the agent's id. The record is signed by the home's own key, expires, and is replaced by an empty one when the agent dies or
 moves away. It also names the agent's last checkpoint (the hash of its state, a blob) and the nodes that keep it: should the home die, the
 first of them that lives and has room revives the agent one epoch on. An epoch is a fence: wherever two copies meet, the one
-with the higher epoch goes on, of equal epochs the one on the node with the smaller id. Pure.
+with the higher epoch goes on, of equal epochs the one on the node with the smaller id. Epochs rise no faster than nodes can be confirmed
+dead, one for each `CONFIRM_S`: what claims more is no claim. Pure.
 """
 
 from __future__ import annotations
@@ -22,6 +23,11 @@ from protocol.records import key_of
 SUBKEY: Final = "home"
 COPIES: Final = 3
 """Nodes that keep an agent's checkpoint, besides its own."""
+
+CONFIRM_S: Final = 120.0
+"""Silence after which a node's agents are revived elsewhere."""
+MAX_GIVEN_UP: Final = 64
+"""Epochs by which a child that is looking for a home can have run ahead of a copy that was given up."""
 
 Standing = tuple[int, NodeId]
 """(epoch, node): what a copy of an agent stands on."""
@@ -66,3 +72,8 @@ def rendezvous(agent_id: bytes, nodes: Iterable[NodeId]) -> list[NodeId]:
 def outranks(claim: Standing, other: Standing) -> bool:
     """Whether a copy with this standing goes on where it meets the other."""
     return claim[0] > other[0] or (claim[0] == other[0] and claim[1] < other[1])
+
+
+def believable(claim: Standing, epoch: int, silence_s: float) -> bool:
+    """Whether the epoch that is claimed can have come about since `epoch`: a revival takes `CONFIRM_S` of silence and raises it by one."""
+    return claim[0] <= epoch + int(silence_s // CONFIRM_S)

@@ -51,10 +51,10 @@ def parse_id(text: str) -> bytes:
     padded = text.strip().upper() + "=" * (-len(text.strip()) % 8)
     try:
         raw = base64.b32decode(padded)
-    except ValueError as error:
-        raise InvalidRequest(f"'{text}' is not an id: ids are base32 text as `moot peers` prints them.") from error
+    except ValueError:
+        raw = b""
     if len(raw) != ID_BYTES:
-        raise InvalidRequest(f"'{text}' is not an id: expected {ID_BYTES} bytes, got {len(raw)}.")
+        raise InvalidRequest(f"'{text}' is not an id: ids have 32 letters and digits, as `moot agents ls` and `moot peers` print them.")
     return raw
 
 

@@ -28,12 +28,7 @@ def ls(target: Target, swarm: Annotated[bool, typer.Option("--swarm", help="Of e
 @with_target
 def show(target: Target, agent: Annotated[str, typer.Argument(help="An agent's id, or the beginning of one.")]) -> int | None:
     """Show one agent of the swarm."""
-    found = [one for one in _agents(target, swarm=True) if one.agent_id.startswith(agent)]
-    if not found:
-        raise NotFound(f"There is no agent '{agent}': `moot agents ls --swarm` lists them.")
-    if len(found) > 1:
-        raise InvalidRequest(f"{len(found)} agents begin with '{agent}': give more of the id.")
-    target.show(found[0], render_agent)
+    target.show(_the(agent, _agents(target, swarm=True)), render_agent)
     return None
 
 
@@ -49,13 +44,14 @@ def tree(target: Target) -> int | None:
 @with_target
 def export(
     target: Target,
-    agent: Annotated[str, typer.Argument(help="The id of an agent of this node.")],
+    agent: Annotated[str, typer.Argument(help="The id of an agent of this node, or its beginning.")],
     file: Annotated[Path, typer.Argument(help="Where to write it.")],
 ) -> int | None:
     """Write an agent with its genome and lineage to a file."""
     import msgspec
 
-    found = target.client().get(f"/v1/agents/{in_path(agent)}/export", AgentFile)
+    whole = _the(agent, _agents(target, swarm=False), "on this node").agent_id
+    found = target.client().get(f"/v1/agents/{in_path(whole)}/export", AgentFile)
     try:
         file.write_bytes(msgspec.json.encode(found))
     except OSError as error:
@@ -82,3 +78,13 @@ def import_(target: Target, file: Annotated[Path, typer.Argument(help="A file th
 
 def _agents(target: Target, swarm: bool) -> list[AgentInfo]:
     return target.client().get(f"/v1/agents?scope={'swarm' if swarm else 'node'}", list[AgentInfo])
+
+
+def _the(beginning: str, agents: list[AgentInfo], where: str = "in the swarm") -> AgentInfo:
+    """The one agent whose id begins so. Raises `NotFound`, or `InvalidRequest` where there are several."""
+    found = [one for one in agents if one.agent_id.startswith(beginning.strip().lower())]
+    if not found:
+        raise NotFound(f"There is no agent '{beginning}' {where}: `moot agents ls --swarm` lists all.")
+    if len(found) > 1:
+        raise InvalidRequest(f"{len(found)} agents begin with '{beginning}': give more of the id.")
+    return found[0]

@@ -53,7 +53,9 @@ def flags_of(
     ] = None,
     agents: Annotated[int | None, typer.Option("--agents", min=1, max=64, help="Agents of each brain.")] = None,
     model: Annotated[Path | None, typer.Option("--model", help="A Gemma .gguf to use in place of the packaged 270M.")] = None,
-    capacity: Annotated[int | None, typer.Option("--capacity", min=0, max=256, help="Most agents (default: what fits).")] = None,
+    capacity: Annotated[
+        int | None, typer.Option("--capacity", min=0, max=256, help="Most agents (default: by free memory, cores, brain time).")
+    ] = None,
     bootstrap: Annotated[list[str] | None, typer.Option("--bootstrap", metavar="HOST:PORT", help="A node of the swarm to join.")] = None,
     token: Annotated[str | None, typer.Option("--token", help="Join token (env: MOOT_TOKEN or MOOT_TOKEN_FILE).")] = None,
     open_: Annotated[bool, typer.Option("--open", help="Found or join the swarm that anybody may join.")] = False,

@@ -1,6 +1,7 @@
 """Agents: who lives on this node, how they answer, divide onto other nodes, move, and outlive their node.
 
     agent.py        Agent: a genome with a history; its row in the book; how ids are made
+    founding.py     a descent for agents that were written down before there was any
     genome.py       bytes <-> genome, everything checked before anything is loaded
     fitness.py      Beta posteriors over ratings, in all and per topic, fading
     raters.py       who is believed
@@ -22,6 +23,7 @@
     capacity.py     how many agents fit, from memory, cores and the brains' time
     state.py        a grown agent as bytes, and all that is checked when such bytes come in
     homes.py        Homes: each agent's record in the DHT and its checkpoint on peers
+    absence.py      Absence: with whom this node was out of touch, and for how long
     rebirth.py      Rebirth: agents of dead nodes live on; of two copies one gives way
     migration.py    Migration: agents move before their node leaves
     seams.py        what agents ask of the rest of the node

@@ -21,6 +21,7 @@ GENESIS = b"genesis"
 """Stands where a child's id has its parent, for agents without one."""
 FORMER_NAMES = {"tiny": "tiny:mlp"}
 """Brains that rows of earlier versions call otherwise."""
+MAX_REVIVED = 8
 
 
 @dataclass(slots=True)
@@ -51,6 +52,8 @@ class Agent:
     """Whether the node that sent it here knows that it arrived."""
     promised: NodeId | None = None
     """For a child that is not born yet: the node it is on offer to."""
+    revived: tuple[float, ...] = ()
+    """When it was lately revived after its node had died, wall clock."""
     _packed: tuple[bytes, bytes] | None = field(default=None, init=False)
     """Bytes and hash of the genome, made when they are asked for: learning changes a genome far more often than anybody reads it."""
 
@@ -109,6 +112,7 @@ class AgentRow(Struct, frozen=True, array_like=True):
     promised: bytes = b""
     unborn: bool = False
     """A child that has no home yet: its node goes on looking for one when it is started again."""
+    revived: Annotated[list[float], Meta(max_length=MAX_REVIVED)] = []
 
 
 _row = msgspec.msgpack.Decoder(AgentRow)
@@ -134,6 +138,7 @@ def to_row(agent: Agent, *, unborn: bool = False) -> bytes:
             agent.confirmed,
             agent.promised or b"",
             unborn,
+            list(agent.revived[-MAX_REVIVED:]),
         )
     )
 
@@ -166,6 +171,7 @@ def from_row(row: AgentRow, genome: Genome) -> Agent:
         entrusted=tuple(NodeId(node) for node in row.entrusted),
         confirmed=row.confirmed,
         promised=NodeId(row.promised) if row.promised else None,
+        revived=tuple(row.revived),
     )
 
 

@@ -1,11 +1,12 @@
-"""How many agents this node has room for: from free memory, cores and how long its brains take.
+"""A node holds at most `capacity` agents: from free memory, cores and how long its brains were measured to take.
 
     memory   a quarter of what is free, over what an agent of the largest brain takes (its genome four times over: live, packed, in the
              book's cache, as a checkpoint)
     cores    `PER_CORE` agents each
     time     as many as answer one question together within `TICK_S`, by the measured time of the slowest brain
 
-The least of these, within bounds. A configured number replaces all of it.
+The least of these, at least `FEWEST` and at most `MOST`; measured anew every minute. Less than live here already stops births and
+arrivals, and nobody dies for it. A configured number replaces all of it.
 """
 
 from __future__ import annotations

@@ -59,10 +59,13 @@ async def import_agent(host: AgentHost, runtime: Runtime, file: AgentFile) -> Ag
             check_lineage(chain, parent.agent_id, chain[0].parent, file.generation, chain[0].genome)
     except (PeerError, binascii.Error, msgspec.MsgspecError) as error:
         raise InvalidRequest(f"This is no usable agent file: {error}.", param="genome") from error
-    if not host.population.room():
-        raise NotAvailable("This node is full: raise its capacity, or import on another.")
     child = born(genome, runtime.now(), host.me, host.key, runtime.token_bytes(16), parent)
-    await host.adopt(child)
+    if not host.population.reserve(child.agent_id):
+        raise NotAvailable("This node is full: raise its capacity, or import on another.")
+    try:
+        await host.adopt(child)
+    finally:
+        host.population.release(child.agent_id)
     return child
 
 

@@ -9,7 +9,9 @@ happened to it since then is lost with its node.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 
 import msgspec
 import structlog
@@ -30,6 +32,9 @@ ROUND_S = 30.0
 SETTLE_S = 0.5
 """Changes within this time share one round."""
 MAX_ENTRUSTED = 16
+AT_ONCE = 8
+AGENT_S = 30.0
+"""For one agent: its checkpoint copied to peers and its record written."""
 
 log = structlog.get_logger("agents")
 
@@ -74,25 +79,40 @@ class Homes:
             await asyncio.sleep(SETTLE_S)
 
     async def round(self) -> None:
-        """Bring the DHT up to date; what fails is tried again in the next round."""
+        """Bring the DHT up to date, `AT_ONCE` agents at a time; what fails or takes longer than `AGENT_S` is tried again in the next
+        round."""
         self._news.clear()
-        await self._withdraw_gone()
-        for agent in self._population.all():
-            if self._population.get(agent.agent_id) is agent:
-                await self._state(agent)
+        waiting: list[Callable[[], Awaitable[None]]] = [partial(self._state, agent) for agent in reversed(self._population.all())]
+        waiting += [self._withdraw_next] * len(self._population.gone)
 
-    async def _withdraw_gone(self) -> None:
+        async def lane() -> None:
+            while waiting:
+                work = waiting.pop()
+                try:
+                    async with asyncio.timeout(AGENT_S):
+                        await work()
+                except TimeoutError:
+                    log.info("a record of an agent took too long; it waits for the next round")
+
+        async with asyncio.TaskGroup() as lanes:
+            for _ in range(min(AT_ONCE, len(waiting))):
+                lanes.create_task(lane())
+
+    async def _withdraw_next(self) -> None:
         """Two rounds at once (the node leaves) share what there is; what fails or is cut short stays for the next."""
-        gone, left = self._population.gone, list[bytes]()
+        gone = self._population.gone
+        if not gone:
+            return
+        agent_id, done = gone.popleft(), False
         try:
-            while gone:
-                left.append(gone.popleft())
-                if self._population.get(left[-1]) is not None or await self._withdraw(left[-1]):
-                    left.pop()
+            done = self._population.get(agent_id) is not None or await self._withdraw(agent_id)
         finally:
-            gone.extend(left)
+            if not done:
+                gone.append(agent_id)
 
     async def _state(self, agent: Agent) -> None:
+        if self._population.get(agent.agent_id) is not agent:
+            return
         now, old = self._runtime.monotonic(), self._stated.get(agent.agent_id)
         if old is not None and old.home.epoch == agent.epoch and now - old.at < RENEW_S:
             patience = CHECKPOINT_S if self._guarded(old.home) else ROUND_S
@@ -104,10 +124,13 @@ class Homes:
             if self._population.get(agent.agent_id) is not agent:
                 return
             if old is None or home != old.home or now - old.at >= RENEW_S:
-                await self._shelf.put(home_key(agent.agent_id), SUBKEY, msgspec.msgpack.encode(home), RECORD_S)
+                try:
+                    await self._shelf.put(home_key(agent.agent_id), SUBKEY, msgspec.msgpack.encode(home), RECORD_S)
+                finally:
+                    if self._population.get(agent.agent_id) is not agent:  # it went while this was written, or while the time ran out
+                        self._population.gone.append(agent.agent_id)
                 old = _Stated(home, now, now)
-            if self._population.get(agent.agent_id) is not agent:  # it went while this was written
-                self._population.gone.append(agent.agent_id)
+            if self._population.get(agent.agent_id) is not agent:
                 return
             self._stated[agent.agent_id] = _Stated(home, old.at, now)
         except MootError as error:

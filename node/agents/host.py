@@ -102,7 +102,9 @@ class AgentHost:
         self.capacity = Capacity(capacity, "as configured") if capacity is not None else Capacity(0, "not measured yet")
         self._measures_capacity = capacity is None
         self._measure_capacity()
-        self.population = Population(runtime, me, book, self.capacity.agents, around.on_event, around.on_change, around.selection)
+        self.population = Population(
+            runtime, me, book, self.capacity.agents, around.on_event, around.on_change, around.selection, around.key
+        )  # fmt: skip
         self.raters = Raters(me)
         self._notebook = Notebook(book, self.raters, self._workers.values)
         self._feedback = Feedback(self.population, self.worker, self._learnt, self.raters, runtime.now)

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from protocol.births import BirthLedger, Census
 from protocol.identity import NodeId
 
+HOUR_S = 3_600.0
+MAX_ACCOUNTS = 4_096
 CENSUS_S = 1.0
 """A census is used for this long: taking one looks at every agent of the swarm."""
 
@@ -27,6 +29,27 @@ class PerMinute:
             return False
         self._times.append(now)
         return True
+
+
+class Accounts:
+    """At most `limit` agents an hour on the account of each node; the same agent counts once. Pure: the caller brings the clock."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._charged: dict[NodeId, dict[bytes, float]] = {}
+
+    def take(self, node: NodeId, agent_id: bytes, now: float) -> bool:
+        """Charge the node, or say no."""
+        lately = {one: at for one, at in self._charged.get(node, {}).items() if now - at < HOUR_S}
+        if agent_id not in lately and (len(lately) >= self._limit or not self._has_place(node, now)):
+            return False
+        self._charged[node] = {agent_id: now, **lately}
+        return True
+
+    def _has_place(self, node: NodeId, now: float) -> bool:
+        if node not in self._charged and len(self._charged) >= MAX_ACCOUNTS:
+            self._charged = {one: agents for one, agents in self._charged.items() if now - max(agents.values()) < HOUR_S}
+        return node in self._charged or len(self._charged) < MAX_ACCOUNTS
 
 
 class BirthRule:

@@ -101,8 +101,9 @@ class Migration:
             data = state_of(agent)
             parent = agent.parent_id or agent.agent_id  # not looked at: the state tells
             offer = BirthOffer(
-                agent.agent_id, parent, agent.brain, agent.generation, content_hash(data), len(data), [], agent.epoch + 1, True
-            )
+                agent.agent_id, parent, agent.brain, agent.generation, content_hash(data), len(data),
+                list(agent.lineage), agent.epoch + 1, True,
+            )  # fmt: skip
             self._offered.add(agent.agent_id)
             outcome = await self._handover.offer(node_id, offer, data, settle_s=max(0.0, deadline - self._runtime.monotonic()))
             if outcome is Outcome.BORN:

@@ -1,8 +1,11 @@
 """The host's side of a handover: offers are checked, a place is kept for a short time, the bytes are fetched and the agent starts to live.
 
 Everything an offer costs is bounded: places, places for one peer, births a minute and in the swarm, time, bytes. An agent that lives here
-already is accepted again without another birth, so a lost acknowledgement does no harm. An agent that moves here is no birth: it must be
-one that its node announced, so that nobody can call a birth a move. The protocol is drawn in `handover.py`.
+already is accepted again without another birth, so a lost acknowledgement does no harm. The protocol is drawn in `handover.py`.
+
+An agent that moves here is no birth, so nobody may call a birth a move: it must be one that its node announced, its descent must hash and
+be signed, and it is charged to the member that conceived it (a founder: that founded it), or to the node that brings it where that is
+no live member. Each of them has `MOVES_EACH` an hour, whoever carries them: inventing founders, children or keys gains nothing.
 """
 
 from __future__ import annotations
@@ -16,11 +19,12 @@ import structlog
 from node.agents.agent import Agent
 from node.agents.genome import most_bytes, unpack
 from node.agents.host import AgentHost
-from node.agents.limits import BirthRule, PerMinute
+from node.agents.limits import Accounts, BirthRule, PerMinute
 from node.agents.state import MOST_STATE, open_state
 from node.links.courier import Courier
 from node.runtime import Runtime
 from protocol.errors import Malformed, NotAvailable, PeerError, Refused, UserError
+from protocol.homes import MAX_GIVEN_UP
 from protocol.identity import Member, NodeId, node_id_of, show_id
 from protocol.lineage import check_lineage, founder_of
 from protocol.messages import Birth, BirthOffer, BirthReply, GenomeChunk, GenomeRequest
@@ -35,6 +39,8 @@ MAX_RESERVED = 8
 MAX_RESERVED_EACH = 2
 """Places kept at once in all, and for children of one peer."""
 MOVES_PER_MINUTE = 256
+MOVES_EACH = 64
+"""Agents of one node's making that may move here in an hour."""
 
 log = structlog.get_logger("agents")
 
@@ -65,6 +71,7 @@ class Nursery:
         self._rule = rule
         self._lives_on = lives_on
         self._moves = PerMinute(MOVES_PER_MINUTE)
+        self._accounts = Accounts(MOVES_EACH)
         self._runtime = runtime
         self._host = host
         self._courier = courier
@@ -105,7 +112,9 @@ class Nursery:
     def _keep_up(self, peer: NodeId, offer: BirthOffer) -> None:
         """The node that conceived it had given it up and comes back to this one: the epoch it names is the agent's."""
         agent = self._host.population.get(offer.child_id)
-        if agent is not None and agent.lineage and node_id_of(agent.lineage[0].key) == peer and offer.epoch > agent.epoch:
+        if agent is None or agent.confirmed or not agent.lineage or node_id_of(agent.lineage[0].key) != peer:
+            return
+        if agent.epoch < offer.epoch <= agent.epoch + MAX_GIVEN_UP:
             agent.epoch = offer.epoch
             self._host.population.touch(agent)
 
@@ -151,10 +160,26 @@ class Nursery:
         return None
 
     def _move_fault(self, peer: NodeId, offer: BirthOffer) -> str | None:
-        """Only an agent that is known to live there can move from there."""
+        """Only an agent that is known to live there can move from there, and its birth is on somebody's account."""
         if not self._lives_on(peer, offer.child_id):
             return "this agent is not known to live on your node"
-        return None if self._moves.take(self._runtime.monotonic()) else "too many agents move here this minute"
+        if not self._moves.take(self._runtime.monotonic()):
+            return "too many agents move here this minute"
+        payer = peer
+        if self._host.key is not None:
+            if not offer.lineage:
+                return "an agent without a descent cannot move"
+            newest = offer.lineage[0]
+            try:
+                check_lineage(offer.lineage, offer.child_id, newest.parent, offer.generation, newest.genome)
+            except PeerError as error:
+                return str(error)
+            conceived_by = node_id_of(newest.key)
+            if self._rule is not None and conceived_by in self._rule.census(self._runtime.now()).nodes:
+                payer = conceived_by
+        if not self._accounts.take(payer, offer.child_id, self._runtime.monotonic()):
+            return "too many agents of one node's making move here this hour"
+        return None
 
     async def _foster(self, peer: NodeId, offer: BirthOffer) -> None:
         """From a reservation to a living agent, or to a place given back."""
@@ -189,7 +214,10 @@ class Nursery:
         """The child with its genome fetched and checked. Raises `PeerError` or `NotAvailable`."""
         data = await self._fetch(peer, offer)
         if offer.moved:
-            return await open_state(self._runtime, self._host, data, offer.genome, offer.child_id, offer.epoch)
+            agent = await open_state(self._runtime, self._host, data, offer.genome, offer.child_id, offer.epoch)
+            if list(agent.lineage) != offer.lineage:
+                raise Malformed("an agent that moves here has another descent than was offered")
+            return agent
         worker = self._host.worker(offer.brain)
         if worker is None:
             raise NotAvailable(f"The brain {offer.brain} is no longer ready.")

@@ -16,12 +16,13 @@ import structlog
 from node.agents.agent import Agent, AgentRow, from_row, read_row, to_row
 from node.agents.behind import WriteBehind
 from node.agents.book import AgentBook
+from node.agents.founding import with_descent
 from node.agents.genome import unpack
 from node.agents.selection import Selection, least_fit
 from node.brains.base import Brain
 from node.runtime import Runtime
 from protocol.errors import Malformed, PeerError, UserError
-from protocol.identity import NodeId, show_id
+from protocol.identity import NodeId, NodeKey, show_id
 
 MAX_GONE = 4_096
 
@@ -43,7 +44,10 @@ class Population:
         on_event: OnEvent,
         on_change: Callable[[], None],
         selection: Selection = least_fit,
+        key: NodeKey | None = None,
     ) -> None:
+        """`key` signs a descent for agents that have none (`founding.py`)."""
+        self._key = key
         self._runtime = runtime
         self._me = me
         self._book = book
@@ -181,6 +185,10 @@ class Population:
                 self._rows[agent_id] = read_row(data)
             except Malformed as error:
                 log.warning("an agent's row is damaged and stays in the database", agent=show_id(agent_id), reason=str(error))
+        if self._key is not None:
+            known = await with_descent(self._book, self._rows, self._key, self._runtime.now())
+            self.gone.extend(self._rows.keys() - known.keys())
+            self._rows = known
 
     def revive(self, brain: Brain) -> None:
         """Bring back this brain's agents."""

@@ -31,8 +31,8 @@ class Swarm(Protocol):
 
     def rooms(self) -> list[tuple[NodeId, int]]: ...
 
-    def claims(self) -> Mapping[bytes, Standing]:
-        """For every agent of another live node, the best of those who say that it lives with them."""
+    def claims(self) -> Mapping[bytes, Sequence[Standing]]:
+        """For every agent of another live node, all who say that it lives with them."""
 
     def departed(self) -> list[Departed]: ...
 

@@ -146,7 +146,7 @@ class HeadBrain(Brain):
         folded = self._folds_of(choices).again(genomes) if len(choices) <= MAX_FOLDED else None
         with np.errstate(over="ignore", invalid="ignore"):
             if folded is not None:
-                logits = np.matmul(seen[:, None, :], folded)[:, 0]
+                logits = np.matmul(folded, seen[:, :, None])[:, :, 0]
             else:
                 answers = np.stack([own @ genome.tensors["w"] for own, genome in zip(seen, genomes, strict=True)])
                 logits = answers @ signatures(choices, WIDTH).T
@@ -154,7 +154,7 @@ class HeadBrain(Brain):
         return np.asarray(bounded, np.float64)
 
     def _folds_of(self, choices: tuple[str, ...]) -> Stack:
-        """The stack of weights folded with these choices' signatures: (agents, hidden, choices) instead of (agents, hidden, WIDTH)."""
+        """The stack of weights folded with these choices' signatures: (agents, choices, hidden) instead of (agents, hidden, WIDTH)."""
         if choices not in self._folds:
             self._folds[choices] = Stack(partial(folded, signatures(choices, WIDTH)))
         self._folds.move_to_end(choices)

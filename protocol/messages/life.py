@@ -24,7 +24,7 @@ class BirthOffer(Struct, frozen=True, array_like=True, tag=30):
     epoch: Count = 0
     """As in `AgentSummary`."""
     moved: bool = False
-    """No child but a grown agent whose node leaves: `genome` is the hash of its whole state, which holds its descent."""
+    """No child but a grown agent whose node leaves: `genome` is the hash of its whole state, which holds the same descent."""
 
 
 class BirthReply(Struct, frozen=True, array_like=True, tag=31):

@@ -235,7 +235,7 @@ class Village:
     def living(self) -> list[NodeId]:
         return list(self._heard)
 
-    def claims(self) -> dict[bytes, tuple[int, NodeId]]:
+    def claims(self) -> dict[bytes, list[tuple[int, NodeId]]]:
         return {}
 
     def departed(self) -> list[Any]:

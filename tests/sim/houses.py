@@ -29,7 +29,7 @@ from node.testing.brain import ScriptedBrain
 from protocol.ballots import Question
 from protocol.births import Census, Household
 from protocol.errors import Unreachable
-from protocol.homes import Standing, outranks
+from protocol.homes import Standing
 from protocol.identity import NodeId
 from protocol.messages import PROTOCOL_VERSION, Hello
 from protocol.records import Record, merge, sign
@@ -150,14 +150,12 @@ class House:
     def lives_on(self, node_id: NodeId, agent_id: bytes) -> bool:
         return any(house.node_id == node_id and house.host.population.get(agent_id) for house in self.town)
 
-    def claims(self) -> Mapping[bytes, Standing]:
-        best: dict[bytes, Standing] = {}
+    def claims(self) -> Mapping[bytes, Sequence[Standing]]:
+        found: dict[bytes, list[Standing]] = {}
         for house in self.town:
             for agent in house.residents if house is not self else ():
-                standing = (agent.epoch, house.node_id)
-                if agent.agent_id not in best or outranks(standing, best[agent.agent_id]):
-                    best[agent.agent_id] = standing
-        return best
+                found.setdefault(agent.agent_id, []).append((agent.epoch, house.node_id))
+        return found
 
     def departed(self) -> list[Departed]:
         assert self.cellar is not None

@@ -16,7 +16,7 @@ from protocol.checkpoints import GridState, RunState, check_grid, pack
 from protocol.errors import Malformed, NotAvailable
 from protocol.identity import NodeId
 from protocol.messages import CellStart, RunClaim
-from tests.sim.test_succession import Town, run
+from tests.sim.sites import Town, run
 
 
 @pytest.fixture

@@ -10,12 +10,13 @@ import pytest
 
 from node.agents import nursery
 from node.agents.behind import SAVE_S
-from node.agents.homes import Homes
+from node.agents.homes import AGENT_S, Homes
 from node.testing import World
 from node.testing.book import MemoryBook
 from protocol.homes import home_key
 from protocol.identity import Member
 from protocol.messages import BirthOffer, BirthReply
+from protocol.records import Record
 from tests.sim.houses import THRESHOLD, Cellar, House, Vault, run
 
 
@@ -180,5 +181,33 @@ def test_a_full_node_checks_no_descent(monkeypatch: pytest.MonkeyPatch) -> None:
         reply = await home.exchange.request(full.node_id, offer, 5.0)
         assert getattr(reply, "reason", "") == "no room"
         assert checked == []
+
+    run(1, scenario)
+
+
+def test_a_peer_that_never_answers_does_not_keep_records_of_other_agents_back() -> None:
+    async def scenario(world: World, tasks: asyncio.TaskGroup) -> None:
+        cellar, town = Cellar(), list[House]()
+        home = House(world, "home", town, agents=4, cellar=cellar, with_replication=False)
+        await home.start(tasks)
+        stuck, *others = home.residents
+
+        class Stuck:
+            async def put(self, key: bytes, subkey: str, value: bytes, ttl_s: int) -> object:
+                if key == home_key(stuck.agent_id):
+                    await asyncio.Event().wait()
+                return await home.put(key, subkey, value, ttl_s)
+
+            async def get(self, key: bytes) -> list[Record]:
+                return await home.get(key)
+
+        cellar.records.clear()
+        homes = Homes(home.runtime, home.node_id, home.host.population, Stuck(), home, Vault(home))
+        began = world.runtime.monotonic()
+        rounds = tasks.create_task(homes.round())
+        await asyncio.sleep(1.0)
+        assert [len(await home.get(home_key(agent.agent_id))) for agent in (stuck, *others)] == [0, 1, 1, 1]
+        await rounds
+        assert world.runtime.monotonic() - began < AGENT_S + 1.0
 
     run(1, scenario)

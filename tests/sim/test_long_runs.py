@@ -16,9 +16,12 @@ from node.testing import World, simulate
 from protocol.api.runs import RunRequest, TaskInfo
 from protocol.errors import NotFound
 from protocol.messages import RunClaim
-from tests.sim.test_succession import Town, pace, run
+from tests.sim.sites import Pace, Town, run, slowed
 
-__all__ = ["pace"]  # each proposal takes time here too
+
+@pytest.fixture(autouse=True)
+def pace(monkeypatch: pytest.MonkeyPatch) -> Pace:
+    return slowed(monkeypatch)
 
 
 class Night(Job):

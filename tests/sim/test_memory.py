@@ -9,7 +9,7 @@ import pytest
 from node.memory import Memory
 from node.testing import lossy
 from protocol.errors import NotAvailable
-from tests.sim.test_dht import Swarm, run
+from tests.sim.tables import Swarm, run
 from tests.unit.meanings import Meanings, pinned
 
 Story = Callable[[Swarm, list[Memory]], Awaitable[None]]

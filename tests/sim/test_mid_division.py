@@ -9,9 +9,9 @@ from collections import Counter
 import pytest
 
 from node.agents.handover import SETTLE_S
-from node.agents.rebirth import CONFIRM_S, STEP_S
+from node.agents.rebirth import STEP_S
 from node.testing import World, lossy
-from protocol.homes import home_key, read_home
+from protocol.homes import CONFIRM_S, home_key, read_home
 from protocol.identity import node_id_of
 from protocol.messages import Birth, BirthOffer, GenomeRequest
 from tests.sim.houses import THRESHOLD, Cellar, House, run

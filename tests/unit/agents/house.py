@@ -40,7 +40,7 @@ def host(
     *brains: Brain,
     book: MemoryBook | None = None,
     agents: int = 3,
-    capacity: int = 16,
+    capacity: int | None = 16,
     canaries: Sequence[Example] = CANARIES,
     surroundings: Surroundings | None = None,
     me: NodeId = ME,

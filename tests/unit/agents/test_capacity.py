@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from node.agents.capacity import FEWEST, MOST, capacity_of, cores, free_memory
+from node.agents.host import MEASURE_S
+from node.runtime import Runtime
+from tests.unit.agents.house import host, living, simulated
 
 GIB = 2**30
 
@@ -30,3 +35,16 @@ def test_this_machine_says_what_it_has() -> None:
     assert cores() >= 1
     free = free_memory()
     assert free is None or free > 2**20
+
+
+def test_a_node_whose_brain_turns_out_slow_has_less_room() -> None:
+    async def main(runtime: Runtime) -> None:
+        home = host(runtime, capacity=None, agents=1, canaries=())
+        async with living(home):
+            worker = home.worker("scripted")
+            assert worker is not None
+            worker.item_s = 1.0
+            await asyncio.sleep(2 * MEASURE_S)
+            assert FEWEST <= home.population.capacity == home.capacity.agents <= 10
+
+    simulated(main)

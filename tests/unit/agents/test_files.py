@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -15,6 +15,7 @@ from node.agents.files import export_agent, import_agent, lineage_of
 from node.agents.host import AgentHost, Surroundings
 from node.brains.tiny import TinyBrain
 from node.runtime import Runtime
+from node.testing.book import MemoryBook
 from protocol.api.agents import AgentFile
 from protocol.errors import InvalidRequest, NotAvailable, NotFound
 from protocol.identity import NodeKey, show_id
@@ -71,6 +72,38 @@ def test_a_full_node_says_so() -> None:
             await import_agent(home, runtime, file)
 
     with_home(check, capacity=1)
+
+
+def test_two_imports_at_once_do_not_share_the_last_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    save = MemoryBook.save
+
+    async def slowly(self: MemoryBook, rows: Mapping[bytes, bytes]) -> None:
+        await asyncio.sleep(0.1)
+        await save(self, rows)
+
+    monkeypatch.setattr(MemoryBook, "save", slowly)
+
+    async def check(home: AgentHost, runtime: Runtime) -> None:
+        file = export_agent(home.population, show_id(home.population.all()[0].agent_id))
+        results = await asyncio.gather(*(import_agent(home, runtime, file) for _ in range(2)), return_exceptions=True)
+        assert sorted(type(result).__name__ for result in results) == ["Agent", "NotAvailable"]
+        assert len(home.population.all()) == 2
+
+    with_home(check, capacity=2)
+
+
+def test_an_import_that_the_disk_refuses_gives_its_place_back() -> None:
+    async def check(home: AgentHost, runtime: Runtime) -> None:
+        file = export_agent(home.population, show_id(home.population.all()[0].agent_id))
+        book = home.population._book
+        assert isinstance(book, MemoryBook)
+        book.broken = True
+        with pytest.raises(NotAvailable, match="disk"):
+            await import_agent(home, runtime, file)
+        assert home.population.room() == 1
+        book.broken = False
+
+    with_home(check, capacity=2)
 
 
 def test_an_agent_that_does_not_live_here_is_not_found() -> None:

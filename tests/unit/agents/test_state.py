@@ -12,7 +12,6 @@ from node.agents.agent import Agent, AgentRow, born, read_row
 from node.agents.fitness import Fitness
 from node.agents.genome import content_hash
 from node.agents.host import AgentHost, Surroundings
-from node.agents.rebirth import yields
 from node.agents.state import MOST_PENDING, open_state, state_of
 from node.testing import World, simulate
 from node.testing.brain import ScriptedBrain
@@ -99,18 +98,6 @@ def test_bytes_of_another_hash_start_nothing() -> None:
     async def check(runtime: Any, home: AgentHost, agent: Agent) -> None:
         with pytest.raises(Malformed):
             await open_state(runtime, home, state_of(agent), bytes(32), agent.agent_id, 1)
-
-    with_agent(check)
-
-
-def test_an_agent_gives_way_to_those_it_was_entrusted_to_and_to_no_stranger() -> None:
-    async def check(runtime: Any, home: AgentHost, agent: Agent) -> None:
-        agent.confirmed = True
-        assert yields(agent, home.me, (1, A))
-        assert not yields(agent, home.me, (2**60, C))
-        assert not yields(agent, B, (0, C))
-        agent.confirmed = False
-        assert yields(agent, home.me, (1, C))
 
     with_agent(check)
 

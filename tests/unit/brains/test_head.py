@@ -149,3 +149,11 @@ def test_agents_take_the_same_lessons_to_heart_differently_and_the_newest_always
         (after,) = brain.learn([Lesson(Ask(genome, "", COLOURS, point(number)), 0)])
         now, then = (brain.choose([Ask(one, "", COLOURS, point(number))])[0].logprobs[0] for one in (after, genome))
         assert now > then
+
+
+def test_many_agents_asked_about_the_same_choices_again_say_what_each_says_alone(brain: HeadBrain) -> None:
+    genomes = born(brain, 40)
+    for question in (point(1), point(2), point(3)):
+        together = brain.choose([Ask(genome, "", COLOURS, question) for genome in genomes])
+        alone = [brain.choose([Ask(genome, "", COLOURS, question)])[0] for genome in genomes]
+        assert np.allclose([one.logprobs for one in together], [one.logprobs for one in alone], atol=1e-5)

@@ -132,7 +132,17 @@ def test_an_agent_is_found_by_the_beginning_of_its_id_unless_two_begin_so(moot: 
     assert moot("agents", "show", "zzz", "--api", api).code == 1
     shown = moot("agents", "show", "m", "--api", api)
     assert (shown.code, "2 agents begin with" in shown.err) == (2, True)
-    assert AGENT.genome in moot("agents", "show", AGENT.agent_id[:5], "--api", api).out
+    shown = moot("agents", "show", AGENT.agent_id[:5], "--api", api)
+    assert AGENT.genome in shown.out
+    assert "UTC" in next(line for line in shown.out.splitlines() if line.startswith("born at"))
+
+
+def test_export_finds_an_agent_of_this_node_by_the_beginning_of_its_id(moot: Moot, api: str, tmp_path: Path) -> None:
+    file = tmp_path / "agent.json"
+    missing = moot("agents", "export", "zzz", str(file), "--api", api)
+    assert (missing.code, "There is no agent 'zzz' on this node" in missing.err) == (1, True)
+    shown = moot("agents", "export", AGENT.agent_id[:5], str(file), "--api", api)
+    assert (shown.code, json.loads(file.read_bytes())["agent_id"]) == (0, AGENT.agent_id)
 
 
 def test_feedback_says_how_many_heard_it(moot: Moot, api: str, daemon: FakeDaemon) -> None:

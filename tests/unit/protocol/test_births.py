@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.births import HANDFUL, MARGIN, WINDOW_S, BirthLedger, Census, Household, grant
+from protocol.births import HANDFUL, MARGIN, MAX_GRANTS, WINDOW_S, BirthLedger, Census, Household, grant
 from protocol.identity import NodeId
 
 NOW = 1_000.0 * WINDOW_S
@@ -108,3 +108,11 @@ def test_a_clock_that_went_back_begins_a_window_and_harms_nothing() -> None:
 def test_births_stop_a_little_short_of_the_budget() -> None:
     census = town(*[(9, 3)] * 40, families=200)
     assert census.free == census.budget - census.budget // MARGIN - 360
+
+
+def test_a_flood_of_families_does_not_fill_the_ledger() -> None:
+    census, ledger = town(*[(10, 30)] * 8), BirthLedger(node(0))
+    for number in range(2 * MAX_GRANTS):
+        ledger.refusal(census, node(1), b"invented %d" % number, NOW)
+    assert len(ledger._grants) == MAX_GRANTS
+    assert ledger.refusal(census, node(2), b"one more", NOW) is None
