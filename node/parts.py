@@ -62,12 +62,15 @@ from node.situation import Situation
 from node.store import Store
 from node.tasks.registry import shipped_tasks
 from node.tokens import SqliteTokens, TokenView
+from protocol.address import join_address
 from protocol.api.nodes import BroadcastRequest
 from protocol.errors import Malformed
 from protocol.identity import Credentials, Member, NodeId, show_id
 from protocol.messages import PROTOCOL_VERSION, Announcement, Gossip, Hello
 from protocol.topics import TopicModel
 
+MAX_DOORS = 8
+"""Members of the last time that are dialled at the start, beside the bootstrap addresses."""
 OnProgress = Callable[[str, str, float], None]
 """`on_progress(brain, what, fraction)`."""
 EventData = Mapping[str, str | float | int | bool | None]
@@ -106,9 +109,12 @@ class Parts:
         self.factory = WssFactory(credentials, self.admission.visits())
         self.exchange = Exchange(runtime, self.factory, me, self._hello, self.members.address_of)
         self.broadcast = Broadcast(runtime, lambda: situation.credentials, self.exchange)
-        self.neighbours = Neighbours(runtime, self.exchange, self.members, self.broadcast, me, lambda: list(config.bootstrap))
+        self._contacts = SqliteContacts(store, runtime.now)
+        self.doors: list[str] = list(config.bootstrap)
+        """Addresses to dial while there is no neighbour."""
+        self.neighbours = Neighbours(runtime, self.exchange, self.members, self.broadcast, me, lambda: self.doors)
         self.announcer = Announcer(runtime, self.broadcast, self._announcement)
-        self.dht = Dht(runtime, credentials, contacts=SqliteContacts(store, runtime.now), records=SqliteRecords(store))
+        self.dht = Dht(runtime, credentials, contacts=self._contacts, records=SqliteRecords(store))
         self.blobs = Blobs(runtime, config.data_dir / "blobs", self.exchange)
         self._build_agents(store, lineup, on_progress)
         self._build_grid(store)
@@ -214,6 +220,11 @@ class Parts:
         )
         return ApiServer(build_app(services), config.api_host, port)
 
+    async def recall(self) -> None:
+        """Where members were seen last: a node that was killed knocks there itself when it comes back, bootstrap or not."""
+        seen = [join_address(contact.host, contact.port) for contact in (await self._contacts.load())[:MAX_DOORS]]
+        self.doors = list(dict.fromkeys([*self.doors, *seen]))
+
     def renew(self, credentials: Credentials) -> None:
         """Live links stay as they are; everything from now on shows the new certificate."""
         self._now.credentials = credentials
@@ -264,6 +275,7 @@ class Parts:
             agents=self.host.summaries(),
             leaving=self._now.leaving,
             capacity=self.cells.cores,
+            stopping=self._now.stopping,
         )
 
     def _on_agents_changed(self) -> None:
@@ -284,7 +296,7 @@ class Parts:
         self.events.emit("run", dict(data))
 
     def _on_member(self, view: MemberView, old: str | None) -> None:
-        self.events.emit("member", {"node_id": show_id(view.node_id), "name": view.announcement.name, "state": view.state})
+        self.events.emit("member", {"node_id": show_id(view.node_id), "name": view.announcement.name, "state": view.shown})
         if view.state in ("dead", "left"):
             self.dht.forget(view.node_id)
         elif view.state == "alive" and view.node_id != self._now.credentials.node_id and view.announcement.address:

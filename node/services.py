@@ -95,6 +95,8 @@ class NodeView:
             measured=self._host.measured(),
             capacity=self._host.population.capacity,
             capacity_reason=self._host.capacity.reason,
+            neighbours=len(self._neighbours.view),
+            members=len(self._directory.living()),
         )
 
     def peers(self) -> Peers:

@@ -10,6 +10,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from cli.client import in_path
+from cli.invitation import where_to_join
 from cli.render import table
 from cli.target import Target, with_target
 from protocol.api.nodes import TokenInfo, TokenReply, TokenRequest
@@ -34,7 +35,7 @@ def create(
         raise InvalidRequest(f"A token is good for at most 365d, not {ttl}: lower --ttl.", param="ttl")
     reply = target.client().post("/v1/tokens", TokenReply, TokenRequest(seconds, uses))
     if not target.as_json:
-        target.say(f"On the other machine: {reply.join}")
+        target.say(f"{where_to_join(reply.join.split()[2])}: {reply.join}")
     target.show(reply, lambda made: Text(made.token))
     return None
 

@@ -24,6 +24,7 @@ MAX_MEMBERS = 4_096
 TOPIC = "member"
 
 State = Literal["alive", "suspect", "dead", "left"]
+Shown = Literal["alive", "suspect", "dead", "stopped", "left"]
 
 
 @dataclass(slots=True)
@@ -41,6 +42,11 @@ class MemberView:
     @property
     def node_id(self) -> NodeId:
         return self.member.node_id
+
+    @property
+    def shown(self) -> Shown:
+        """The state as people read it: a node that said it would be back is no failure."""
+        return "stopped" if self.state == "dead" and self.announcement.stopping else self.state
 
     @property
     def agents(self) -> list[AgentSummary]:
@@ -69,7 +75,7 @@ class Members:
         if old is None and len(self._views) >= MAX_MEMBERS:
             self._forget_one()
         view = MemberView(origin, announcement, gossip, self._runtime.monotonic(), rtt_ms=old.rtt_ms if old else None)
-        view.state = "left" if announcement.leaving else "alive"
+        view.state = "left" if announcement.leaving else "dead" if announcement.stopping else "alive"
         self._views[origin.node_id] = view
         if old is None or old.state != view.state:
             self._tell(view, old.state if old else None)
