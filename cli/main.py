@@ -51,6 +51,8 @@ class LazyGroup(TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
+            if ctx.resilient_parsing:  # completion: what is typed is no mistake yet
+                return None
             ctx.fail(f"There is no command '{cmd_name}'{nearest(cmd_name, COMMANDS)}")
         if cmd_name not in self.commands:
             module = importlib.import_module(f"cli.commands.{COMMANDS[cmd_name]}")

@@ -241,16 +241,18 @@ class Parts:
             "members": ("Live nodes known, this one included.", lambda: len(self.members.living())),
             "neighbours": ("Neighbours in the active view.", lambda: len(self.neighbours.view)),
             "links": ("Live links.", lambda: len(self.exchange.linked)),
-            "messages_refused": ("Messages from peers that broke a rule.", lambda: self.exchange.dropped),
-            "cell_messages": ("Messages of cells sent to other nodes.", lambda: self.post.sent),
-            "cell_bytes": ("Their bytes.", lambda: self.post.sent_bytes),
-            "cell_frames": ("The frames that carried them.", lambda: self.post.frames),
             "runs_held": ("Runs of other nodes whose checkpoints are watched here.", lambda: len(self.succession)),
-            "cell_tokens": ("Tokens read by the brains that cells use.", lambda: self.minds.tokens_read),
             "dht_contacts": ("Contacts in the routing table.", lambda: self.dht.stats.contacts),
             "dht_records": ("Records held.", lambda: self.dht.stats.records),
             "blobs": ("Content-addressed blobs held.", lambda: len(self.blobs)),
             "blob_bytes": ("Their bytes.", lambda: self.blobs.total),
+        }, {
+            "messages_refused": ("Messages from peers that broke a rule.", lambda: self.exchange.dropped),
+            "events_missed": ("Events that slow listeners of /v1/events did not get.", lambda: self.events.missed),
+            "cell_messages": ("Messages of cells sent to other nodes.", lambda: self.post.sent),
+            "cell_bytes": ("Their bytes.", lambda: self.post.sent_bytes),
+            "cell_frames": ("The frames that carried them.", lambda: self.post.frames),
+            "cell_tokens": ("Tokens read by the brains that cells use.", lambda: self.minds.tokens_read),
         })  # fmt: skip
 
     # ---- what one part tells another ------------------------------------------------------------------------------
