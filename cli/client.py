@@ -18,6 +18,8 @@ from protocol.errors import Conflict, InvalidRequest, NotAuthorised, NotAvailabl
 T = TypeVar("T")
 
 TIMEOUT_S = 40.0
+LOOK_S = 10.0
+"""For what a daemon only has to look up: one that takes longer hangs, and whoever waits wants to know."""
 MAX_REPLY = 64 * MAX_BODY
 NOT_UTF8 = "What was typed or piped in is not text in UTF-8: convert it first, with `iconv -t utf-8` for instance."
 ERRORS: dict[int, type[UserError]] = {
@@ -49,7 +51,8 @@ class Client:
         self._secure = parts.scheme == "https"
 
     def get(self, path: str, shape: type[T], timeout_s: float | None = None) -> T:
-        return self._decode(self._exchange("GET", path, None, timeout_s), shape)
+        """`timeout_s` for what may take longer than a look."""
+        return self._decode(self._exchange("GET", path, None, timeout_s or min(LOOK_S, self._timeout_s)), shape)
 
     def post(self, path: str, shape: type[T], body: Any = None, timeout_s: float | None = None) -> T:
         """`timeout_s` for what may take longer than usual."""

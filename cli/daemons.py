@@ -56,7 +56,11 @@ class Starting:
 
 def start(data_dir: Path, flags: Sequence[str]) -> Starting:
     """`moot up --json` with these flags, detached from this terminal; its messages go to a file in its data directory."""
-    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (data_dir / LOG).touch()
+    except OSError as error:
+        raise NotAvailable(f"{data_dir} cannot be used ({error.strerror}): choose another with --data-dir.") from error
     command = [sys.executable, "-m", "cli", "up", "--json", "--data-dir", str(data_dir), *flags]
     with (data_dir / LOG).open("wb") as log:
         process = subprocess.Popen(  # noqa: S603 - our own command line

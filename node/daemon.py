@@ -68,7 +68,10 @@ async def serve(
     data = DataDir(config.data_dir)
     try:
         keyring = Keyring(config.data_dir, runtime)
-        credentials = await obtain_credentials(keyring, runtime, open_swarm=config.open, bootstrap=config.bootstrap, token=config.token)
+        credentials = await obtain_credentials(
+            keyring, runtime, open_swarm=config.open, bootstrap=config.bootstrap, token=config.token,
+            tell=lambda stage, fraction: on_progress("swarm", stage, fraction),
+        )  # fmt: skip
         situation = Situation(credentials, runtime.token_bytes(24).hex(), list(lineup.notices))
         if config.open:
             situation.notices.append("This swarm is open: anybody who reaches it may join, vote and read what is stored in it.")
@@ -215,6 +218,7 @@ class Node:
     async def _say_goodbye(self) -> None:
         try:
             async with asyncio.timeout(GOODBYE_S):
+                await self._parts.broadcast.flush()
                 await self._parts.exchange.close("leaving the swarm" if self._now.leaving else "stopping")
         except TimeoutError:
             log.info("some peers did not take the goodbye")

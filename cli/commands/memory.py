@@ -9,7 +9,7 @@ import typer
 from rich.console import RenderableType
 from rich.text import Text
 
-from cli.client import in_path
+from cli.client import TIMEOUT_S, in_path
 from cli.render import table
 from cli.target import Target, with_target
 from protocol.api.memory import MemoryAdded, MemoryInfo, MemoryPurge, MemoryPurged, MemoryRating, MemoryRequest
@@ -38,7 +38,7 @@ def search(
     top_k: Annotated[int, typer.Option("--top", min=1, max=50, help="How many to show.")] = 3,
 ) -> int | None:
     """Memories nearest in meaning, best first."""
-    found = target.client().get(f"/v1/memory?query={in_path(query)}&top_k={top_k}", list[MemoryInfo])
+    found = target.client().get(f"/v1/memory?query={in_path(query)}&top_k={top_k}", list[MemoryInfo], TIMEOUT_S)
     target.show(found, _table)
     return None
 

@@ -56,3 +56,15 @@ def test_a_broken_file_is_named(tmp_path: Path) -> None:
         load_config({}, {}, file)
     with pytest.raises(InvalidRequest, match="no configuration file"):
         load_config({}, {}, tmp_path / "missing.toml")
+
+
+def test_a_wrong_setting_is_named_with_the_place_it_comes_from(tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text('port = "high"\n')
+    with pytest.raises(InvalidRequest, match=r"'port', from .*c\.toml, is not right: expected `int`"):
+        load_config({}, {}, file)
+    file.write_text("prot = 7337\n")
+    with pytest.raises(InvalidRequest, match=r"no setting 'prot', which .*c\.toml gives: did you mean 'port'\?"):
+        load_config({}, {}, file)
+    with pytest.raises(InvalidRequest, match=r"'agents', from the environment"):
+        load_config({}, {"MOOT_AGENTS": "many"})
