@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import itertools
 import os
@@ -117,6 +116,8 @@ def main() -> NoReturn:
 
 def nearest(typed: str, known: Iterable[str]) -> str:
     """`; did you mean 'status'?`, or nothing where no name is near."""
+    import difflib
+
     found = difflib.get_close_matches(typed, known, 1)
     return f"; did you mean '{found[0]}'?" if found else ""
 

@@ -5,7 +5,6 @@ One `Config` describes one node completely; the daemon reads nothing else. Files
 
 from __future__ import annotations
 
-import difflib
 import re
 import socket
 import tomllib
@@ -101,6 +100,8 @@ def load_config(flags: Mapping[str, Any], env: Mapping[str, str], config_file: P
 
 def _unusable(said: str, given: Sequence[tuple[str, Mapping[str, Any]]]) -> InvalidRequest:
     """msgspec's sentence in ours: which setting, whose, what is wrong with it."""
+    import difflib  # seldom needed, and a fiftieth of a second
+
     what, _, at = said.partition(" - at `$.")
     unknown = re.search(r"unknown field `(.+)`", what)
     name = unknown[1] if unknown else at.rstrip("`").partition("[")[0]

@@ -52,10 +52,14 @@ def parse_id(text: str) -> bytes:
     try:
         raw = base64.b32decode(padded)
     except ValueError as error:
-        raise InvalidRequest(f"'{text}' is not an id: ids are base32 text as `moot peers` prints them.") from error
+        raise InvalidRequest(_no_id(text)) from error
     if len(raw) != ID_BYTES:
-        raise InvalidRequest(f"'{text}' is not an id: expected {ID_BYTES} bytes, got {len(raw)}.")
+        raise InvalidRequest(_no_id(text))
     return raw
+
+
+def _no_id(text: str) -> str:
+    return f"'{text[:64]}' is not an id: copy the whole of one that moot printed, {8 * ID_BYTES // 5} letters and digits."
 
 
 def node_id_of(public_key: bytes) -> NodeId:

@@ -13,7 +13,6 @@ from rich.text import Text
 
 from cli.checks import Finding, available_memory, check_directory, check_memory, check_ports, check_torch, check_weights
 from cli.daemons import is_running
-from cli.reach import check_bootstrap, check_clock, swarm_of
 from cli.target import EXIT_ERROR, Target, console, with_target
 from node.config import Config, load_config
 from protocol.address import split_address
@@ -58,6 +57,8 @@ def doctor(
 
 
 def _examine(config: Config) -> Iterator[Finding]:
+    from cli.reach import check_bootstrap, check_clock, is_token, swarm_of
+
     running = is_running(config.data_dir)
     yield check_directory(config.data_dir, running)
     yield from check_ports(config.host, config.port, config.api_host, config.api_port, running)
@@ -65,6 +66,9 @@ def _examine(config: Config) -> Iterator[Finding]:
     yield from check_weights(config.brains, config.model)
     yield check_memory(config.brains, available_memory())
     yield check_torch()
+    if config.token is not None and not is_token(config.token):
+        remedy = "Copy the whole line again that `moot token create` printed on a keeper."
+        yield Finding("token", "failed", "What was given is no join token: it must read moot1-...-...-...", remedy)
     swarm = swarm_of(config.data_dir, config.token)
     for address in config.bootstrap:
         yield from check_bootstrap(*split_address(address), swarm)

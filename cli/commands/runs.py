@@ -118,4 +118,4 @@ def _render_cell(cell: CellInfo) -> RenderableType:
 
 def _render(runs: Sequence[RunInfo]) -> RenderableType:
     rows = [[run.run_id, run.task.rpartition("/")[2], run.state, how_far(run), run.detail] for run in runs]
-    return table(["run", "task", "state", "progress", ""], rows, empty="No runs: `moot solve TASK` starts one.")
+    return table(["run", "task", "state", "progress", ""], rows, empty="No runs on this node: `moot solve TASK` starts one.")

@@ -151,6 +151,9 @@ def _follow(client: Client, request: RunRequest, visualize: bool) -> RunInfo:
             except KeyboardInterrupt:
                 client.post(path + "/stop", RunInfo)
                 raise
+            except DaemonUnreachable as error:
+                after = f"where other nodes are, one of them goes on with the run: `moot runs show {run.run_id}` there shows it."
+                raise DaemonUnreachable(f"The daemon at {client.api} is gone; {after}") from error
     return run
 
 

@@ -15,7 +15,6 @@ from cli.render import table
 from cli.target import Target, with_target
 from protocol.api.nodes import TokenInfo, TokenReply, TokenRequest
 from protocol.errors import InvalidRequest
-from protocol.token import parse_duration
 
 app = typer.Typer(add_completion=False, help="Make, list and revoke join tokens.")
 
@@ -30,6 +29,8 @@ def create(
     uses: Annotated[int, typer.Option("--uses", min=1, max=10_000, help="How many machines it admits.")] = 1,
 ) -> int | None:
     """Make a join token and print it, once; the command for the other machine goes to stderr."""
+    from protocol.token import parse_duration
+
     seconds = parse_duration(ttl)
     if seconds > MAX_TTL_S:
         raise InvalidRequest(f"A token is good for at most 365d, not {ttl}: lower --ttl.", param="ttl")

@@ -156,3 +156,9 @@ def test_people_read_a_remedy_under_each_trouble(moot: Moot, tmp_path: Path) -> 
     assert shown.code == 1
     assert "no  gemma weights: " in shown.out
     assert "    Check --model." in shown.out
+
+
+def test_what_is_no_token_is_found_before_a_keeper_is_asked(moot: Moot, tmp_path: Path) -> None:
+    shown = moot("doctor", "--data-dir", str(tmp_path), "--port", "0", "--api-port", "0", "--token", "moot1-cut-off")
+    assert shown.code == 1
+    assert "no  token: What was given is no join token" in shown.out
