@@ -71,7 +71,7 @@ def purge(
 
 def _kept(added: MemoryAdded, text: str) -> Text:
     rating = f"moot memory rate {added.id} {shlex.quote(text)} 1"
-    return Text(f"Kept as {added.id}; searches show it once another node has rated it. There: {rating}")
+    return Text(f"Kept as {added.id}; agents are told of it once another node has rated it. There: {rating}")
 
 
 def _table(found: list[MemoryInfo]) -> RenderableType:
@@ -79,5 +79,5 @@ def _table(found: list[MemoryInfo]) -> RenderableType:
         [m.id, m.text, m.answer, f"{m.likeness:.2f}", f"{m.fitness:.2f}", m.node_id[:8], "quarantined" if m.quarantined else ""]
         for m in found
     ]
-    empty = "Nothing like it is remembered, or no other node has rated it yet."
+    empty = "Nothing like it is remembered."
     return table(["id", "text", "answer", "like", "fitness", "from", ""], rows, right={3, 4}, empty=empty)

@@ -186,7 +186,7 @@ def _invite(data_dir: Path) -> None:
         node = client.get("/v1/node", NodeInfo)
         if "keeper" in node.roles:
             made = client.post("/v1/tokens", TokenReply, TokenRequest())
-            _say(f"{where_to_join(node.address)} (good for one machine, one hour):")
+            _say(f"{where_to_join(node.address)}; good for one machine, one hour:")
             sys.stdout.write(f"{made.join}\n")
             sys.stdout.flush()
         _say("Ctrl-C stops this node; it keeps its place in the swarm.")

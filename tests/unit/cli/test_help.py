@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shlex
 
 import pytest
 from rich.console import Console
@@ -63,3 +64,9 @@ def test_a_node_that_is_ready_but_alone_says_so() -> None:
 def test_a_loopback_address_is_not_offered_to_another_machine(address: str) -> None:
     assert "--advertise" in where_to_join(address)
     assert where_to_join("192.168.1.20:7337") == "On another machine"
+
+
+def test_a_kept_memory_comes_with_the_command_that_lifts_its_quarantine(moot: Moot, api: str) -> None:
+    shown = moot("memory", "add", "What's our VPN host?", "vpn.example.org", "--api", api)
+    words = shlex.split(shown.out.partition("There: ")[2])
+    assert (words[:3], words[4:]) == (["moot", "memory", "rate"], ["What's our VPN host?", "1"])
