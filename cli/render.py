@@ -84,6 +84,9 @@ def render_status(node: NodeInfo) -> RenderableType:
         ("brain", Text.assemble(brain.name, (f"  {brain.state}", _state_style(brain.state)), (f"  {brain.detail}", "dim")))
         for brain in node.brains
     ]
+    if node.measured < node.agents:
+        answered = f"{node.measured} of {node.agents} agents have answered them; until most have, confidence is unknown"
+        rows.append(("canaries", Text(answered)))
     rows += [("note", Text(notice, "yellow")) for notice in node.notices]
     rows.append(("version", Text(node.version)))
     return _facts(rows)

@@ -180,6 +180,7 @@ class Node:
         finally:
             loading.cancel()
             stopped.cancel()
+            await asyncio.gather(loading, stopped, return_exceptions=True)  # else a stop while brains load ends with a trace
 
     async def _first_contact(self) -> None:
         """Until neighbours are there and the first look-up is done, or whoever is known was asked in vain."""

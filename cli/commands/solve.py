@@ -15,7 +15,7 @@ import typer
 from cli.client import Client, in_path
 from cli.files import prepare, save
 from cli.packings import gap_text
-from cli.render import render_run
+from cli.render import grid_of, how_far, render_run
 from cli.target import EXIT_ERROR, DaemonUnreachable, Target, console, with_target
 from protocol.api.runs import ArtifactInfo, RunInfo, RunRequest
 from protocol.errors import InvalidRequest, UserError
@@ -127,13 +127,9 @@ def _follow(client: Client, request: RunRequest, visualize: bool) -> RunInfo:
     from rich.progress_bar import ProgressBar
     from rich.text import Text
 
-    from cli.render import grid_of
-
     def picture(run: RunInfo) -> Group:
-        eta = "" if run.eta_s is None else f", about {run.eta_s:.0f} s left"
-        best = "" if run.best is None else f", best {run.best:.12g}"
         parts: list[Text | ProgressBar] = [
-            Text(f"{run.task.rpartition('/')[2]}: {run.state}, {len(run.iterations)} iterations{best}{eta}"),
+            Text(f"{run.task.rpartition('/')[2]}: {run.state}, {how_far(run)}"),
             ProgressBar(total=1.0, completed=run.progress, width=60),
         ]
         return Group(*parts, *([grid_of(run)] if visualize and run.iterations else []))

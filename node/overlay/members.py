@@ -38,6 +38,8 @@ class MemberView:
     """Monotonic seconds of the newest sign of life."""
     state: State = "alive"
     rtt_ms: float | None = None
+    stopped: bool = False
+    """The newest that it said is that it stops, and it has not been met since."""
 
     @property
     def node_id(self) -> NodeId:
@@ -46,7 +48,7 @@ class MemberView:
     @property
     def shown(self) -> Shown:
         """The state as people read it: a node that said it would be back is no failure."""
-        return "stopped" if self.state == "dead" and self.announcement.stopping else self.state
+        return "stopped" if self.state == "dead" and self.stopped else self.state
 
     @property
     def agents(self) -> list[AgentSummary]:
@@ -76,6 +78,7 @@ class Members:
             self._forget_one()
         view = MemberView(origin, announcement, gossip, self._runtime.monotonic(), rtt_ms=old.rtt_ms if old else None)
         view.state = "left" if announcement.leaving else "dead" if announcement.stopping else "alive"
+        view.stopped = announcement.stopping
         self._views[origin.node_id] = view
         if old is None or old.state != view.state:
             self._tell(view, old.state if old else None)
@@ -113,6 +116,13 @@ class Members:
             view.rtt_ms = rtt_ms
         if view.state != "left":
             self._change(view, "alive")
+
+    def met(self, node_id: NodeId) -> None:
+        """A link came up: whatever it said when it stopped is past."""
+        view = self._views.get(node_id)
+        if view is not None:
+            view.stopped = False
+            self.seen(node_id)
 
     def doubt(self, node_id: NodeId, verdict: Literal["suspect", "dead"]) -> None:
         """A failure was seen: a lost link, an unanswered probe or call."""

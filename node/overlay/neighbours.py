@@ -74,7 +74,7 @@ class Neighbours:
         return sorted(self._view)
 
     def link_up(self, peer: Member, hello: Hello) -> None:
-        self._members.seen(peer.node_id)
+        self._members.met(peer.node_id)
 
     def link_down(self, peer: Member, left: bool) -> None:
         """A lost link is a suspicion; a goodbye means that the process ended (it may come back: SIGTERM is not `leave`)."""

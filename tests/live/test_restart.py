@@ -26,3 +26,12 @@ def test_a_node_is_stopped_not_dead_and_is_back_with_its_neighbours_when_it_says
     again.kill()
     live.wait(lambda: state() == "dead", "the loss to be seen")
     assert live.launch("other", *none).wait_ready().neighbours == 1
+
+
+def test_a_node_stopped_while_its_brain_loads_ends_without_a_trace(live: LiveSwarm) -> None:
+    daemon = live.launch("early", "--brain", "tiny")
+    live.wait((daemon.data_dir / "api.json").exists, "the API")
+    daemon.stop()
+    assert daemon.process.stdout is not None
+    daemon.process.stdout.close()  # nobody waits for it to be ready
+    assert "Traceback" not in daemon.log_tail()
