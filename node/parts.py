@@ -38,6 +38,7 @@ from node.council.council import Council
 from node.dht.service import Dht
 from node.directory import SwarmDirectory, contact_of
 from node.events import EventBus
+from node.figures import figures
 from node.http.access import Access
 from node.http.app import build_app
 from node.http.server import ApiServer
@@ -48,7 +49,6 @@ from node.label.assemble import build_desk
 from node.links.exchange import Exchange
 from node.links.wss import WssFactory
 from node.memory import Memory
-from node.metrics import Metrics
 from node.overlay.announcer import Announcer
 from node.overlay.broadcast import Broadcast
 from node.overlay.members import TOPIC, Members, MemberView
@@ -203,7 +203,7 @@ class Parts:
     def api(self, controls: Controls, port: int) -> ApiServer:
         """The HTTP API over these parts; not listening yet."""
         config, situation = self._config, self._now
-        metrics = self._metrics()
+        metrics = figures(self)
         view = NodeView(config, self._runtime, situation, self.host, self.directory, self.neighbours, self.admission)
         services = Services(
             runtime=self._runtime,
@@ -231,29 +231,6 @@ class Parts:
         self.admission.renew(credentials)
         self.factory.renew(credentials)
         self.dht.renew(credentials)
-
-    def _metrics(self) -> Metrics:
-        return Metrics({
-            "questions": ("Questions being convened here.", lambda: self.council.asking),
-            **self.council.queues(),
-            "canaries_hidden": ("Hidden canary questions of this node.", lambda: len(self.council.examiner)),
-            "agents": ("Agents living here.", lambda: len(self.host.summaries())),
-            "members": ("Live nodes known, this one included.", lambda: len(self.members.living())),
-            "neighbours": ("Neighbours in the active view.", lambda: len(self.neighbours.view)),
-            "links": ("Live links.", lambda: len(self.exchange.linked)),
-            "runs_held": ("Runs of other nodes whose checkpoints are watched here.", lambda: len(self.succession)),
-            "dht_contacts": ("Contacts in the routing table.", lambda: self.dht.stats.contacts),
-            "dht_records": ("Records held.", lambda: self.dht.stats.records),
-            "blobs": ("Content-addressed blobs held.", lambda: len(self.blobs)),
-            "blob_bytes": ("Their bytes.", lambda: self.blobs.total),
-        }, {
-            "messages_refused": ("Messages from peers that broke a rule.", lambda: self.exchange.dropped),
-            "events_missed": ("Events that slow listeners of /v1/events did not get.", lambda: self.events.missed),
-            "cell_messages": ("Messages of cells sent to other nodes.", lambda: self.post.sent),
-            "cell_bytes": ("Their bytes.", lambda: self.post.sent_bytes),
-            "cell_frames": ("The frames that carried them.", lambda: self.post.frames),
-            "cell_tokens": ("Tokens read by the brains that cells use.", lambda: self.minds.tokens_read),
-        })  # fmt: skip
 
     # ---- what one part tells another ------------------------------------------------------------------------------
 
