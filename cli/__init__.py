@@ -2,6 +2,8 @@
 
     main.py       `run()`: the lazy table of commands, and how an error becomes one sentence and an exit code
     target.py     which daemon a command means, and how it prints
+    files.py      what a command writes: whole or not at all
+    invitation.py where a join line is to be typed
     options.py    options that several commands share, declared once
     client.py     HTTP with the standard library (aiohttp would cost a third of the start-up time)
     render.py     answers and runs as rich tables; the demo uses it too

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import http.client
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -18,6 +20,9 @@ from protocol.errors import Conflict, InvalidRequest, NotAuthorised, NotAvailabl
 T = TypeVar("T")
 
 TIMEOUT_S = 40.0
+LOOK_S = 10.0
+"""For what a daemon only has to look up: one that takes longer hangs, and whoever waits wants to know."""
+NOTICE_S = 2.0
 MAX_REPLY = 64 * MAX_BODY
 NOT_UTF8 = "What was typed or piped in is not text in UTF-8: convert it first, with `iconv -t utf-8` for instance."
 ERRORS: dict[int, type[UserError]] = {
@@ -49,7 +54,20 @@ class Client:
         self._secure = parts.scheme == "https"
 
     def get(self, path: str, shape: type[T], timeout_s: float | None = None) -> T:
-        return self._decode(self._exchange("GET", path, None, timeout_s), shape)
+        """`timeout_s` for what may take longer than a look."""
+        with self._noticed():
+            return self._decode(self._exchange("GET", path, None, timeout_s or min(LOOK_S, self._timeout_s)), shape)
+
+    @contextmanager
+    def _noticed(self) -> Iterator[None]:
+        """Nobody looks at a silent terminal for long without wondering."""
+        notice = threading.Timer(NOTICE_S, print, (f"moot: waiting for the daemon at {self.api}",), {"file": sys.stderr, "flush": True})
+        notice.daemon = True
+        notice.start()
+        try:
+            yield
+        finally:
+            notice.cancel()
 
     def post(self, path: str, shape: type[T], body: Any = None, timeout_s: float | None = None) -> T:
         """`timeout_s` for what may take longer than usual."""

@@ -56,7 +56,11 @@ class Starting:
 
 def start(data_dir: Path, flags: Sequence[str]) -> Starting:
     """`moot up --json` with these flags, detached from this terminal; its messages go to a file in its data directory."""
-    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (data_dir / LOG).touch()
+    except OSError as error:
+        raise NotAvailable(f"{data_dir} cannot be used ({error.strerror}): choose another with --data-dir.") from error
     command = [sys.executable, "-m", "cli", "up", "--json", "--data-dir", str(data_dir), *flags]
     with (data_dir / LOG).open("wb") as log:
         process = subprocess.Popen(  # noqa: S603 - our own command line
@@ -101,6 +105,19 @@ def stop(data_dir: Path) -> None:
             raise UserError(f"The daemon in {data_dir} cannot be stopped: end its process yourself.")
 
 
+def holder(data_dir: Path) -> int | None:
+    """The process that holds the directory; None where none does."""
+    if not is_running(data_dir):
+        return None  # the file outlives the daemon
+    named = (data_dir / "lock").read_text(encoding="ascii").strip()
+    return int(named) if named.isdecimal() else None
+
+
+def terminate(data_dir: Path) -> None:
+    """Ask whichever process holds the directory to end: for a daemon whose API does not answer."""
+    _signal(data_dir, signal.SIGTERM)
+
+
 def _wait_for_lock(path: Path) -> None:
     try:
         with path.open("rb") as lock:
@@ -110,9 +127,10 @@ def _wait_for_lock(path: Path) -> None:
 
 
 def _signal(data_dir: Path, number: signal.Signals) -> None:
-    """To the holder of the lock, and to nobody where the lock is free: its file outlives the daemon."""
-    if is_running(data_dir) and (holder := (data_dir / "lock").read_text(encoding="ascii").strip()).isdecimal():
-        os.kill(int(holder), number)
+    """To the holder of the lock, and to nobody where the lock is free."""
+    process = holder(data_dir)
+    if process is not None:
+        os.kill(process, number)
 
 
 def _environment() -> dict[str, str]:

@@ -6,7 +6,7 @@ import importlib
 import itertools
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -50,7 +50,9 @@ class LazyGroup(TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
-            return None
+            if ctx.resilient_parsing:  # completion: what is typed is no mistake yet
+                return None
+            ctx.fail(f"There is no command '{cmd_name}'{nearest(cmd_name, COMMANDS)}")
         if cmd_name not in self.commands:
             module = importlib.import_module(f"cli.commands.{COMMANDS[cmd_name]}")
             command = typer.main.get_command(getattr(module, f"{cmd_name}_app", None) or module.app)
@@ -112,9 +114,19 @@ def main() -> NoReturn:
     sys.exit(code)
 
 
+def nearest(typed: str, known: Iterable[str]) -> str:
+    """`; did you mean 'status'?`, or nothing where no name is near."""
+    import difflib
+
+    found = difflib.get_close_matches(typed, known, 1)
+    return f"; did you mean '{found[0]}'?" if found else ""
+
+
 def _usage(error: typer.TyperException) -> str:
     """typer's complaint on one line, and where to read on."""
-    said = " ".join(error.format_message().split()).rstrip(".") or "Something is missing"
+    said = " ".join(error.format_message().split()).rstrip(".").replace("Value error, ", "") or "Something is missing"
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "moot"
-    return f"{said}: see `{path} --help`."
+    if context is not None and said == "Missing command":
+        said = f"'{path}' wants one of {', '.join(context.command.list_commands(context))}"
+    return f"{said}{' ' if said.endswith('?') else ': '}see `{path} --help`."

@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
-from protocol.errors import InvalidRequest, NotAvailable, NotFound, UserError
+from protocol.errors import InvalidRequest, NotAvailable, UserError
 from protocol.labelling import RowLabel
 
 Kind = Literal["csv", "jsonl", "lines", "parquet"]
@@ -58,10 +58,11 @@ class Pile:
 def open_pile(path: Path, column: str | None = None, encoding: str | None = None) -> Pile:
     """Find out what a file is; `encoding` is one of Python's names.
 
-    Raises `NotFound`, `NotAvailable` or `InvalidRequest`, each saying what to do.
+    Raises `NotAvailable` or `InvalidRequest`, each saying what to do.
     """
     if not path.is_file():
-        raise NotFound(f"There is no file {path}.")
+        kind = "a folder, not a file: give the file in it" if path.is_dir() else "not there: check the path"
+        raise InvalidRequest(f"{path} is {kind}.", param="file")
     kind = KINDS.get(path.suffix.lower(), "lines")
     if kind == "parquet" and find_spec("pyarrow") is None:
         raise NotAvailable(f"{path} is Parquet, and pyarrow is not installed: `pip install pyarrow`, or convert the file to CSV.")

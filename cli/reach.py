@@ -46,6 +46,15 @@ def check_clock(directory: Path) -> Finding:
     return _judge_clock("clock", max(0.0, newest - _now()), "the newest file in the data directory")
 
 
+def is_token(text: str) -> bool:
+    """Whether it has the form of a join token."""
+    try:
+        parse_token(text)
+    except MootError:
+        return False
+    return True
+
+
 def swarm_of(directory: Path, token: str | None) -> SwarmId | None:
     """The swarm that this node belongs to, or is invited to."""
     try:

@@ -6,11 +6,11 @@ Text that came from elsewhere is never read as markup.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 from msgspec import structs
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -23,6 +23,8 @@ from protocol.api.runs import RunInfo
 SHORT = 8
 ANSWER_WIDTH = 60
 VECTOR_SHOWN = 4
+WIDEST = 10_000
+"""Wider than any table."""
 
 Value = str | float | bool | list[float] | None
 
@@ -49,6 +51,8 @@ def render_run(run: RunInfo) -> RenderableType:
         lines.append(Text(run.detail, "dim"))
     if run.state in ("pending", "running", "paused"):
         lines += [Text(how_far(run)), ProgressBar(total=1.0, completed=run.progress, width=60)]
+    elif run.best is not None:
+        lines.append(Text(f"best {run.best:.12g}", "green"))
     if run.iterations:
         lines += [_iterations(run), grid_of(run)]
     return Group(*lines)
@@ -72,7 +76,7 @@ def render_status(node: NodeInfo) -> RenderableType:
         ("node", Text.assemble(node.name, (f"  {node.node_id}", "dim"))),
         ("swarm", Text(node.swarm_id)),
         ("address", Text(node.address)),
-        ("state", Text("ready", "green") if node.ready else Text("starting", "yellow")),
+        ("state", Text.assemble(("ready", "green") if node.ready else ("starting", "yellow"), (f"  {_company(node)}", "dim"))),
         ("up", Text(show_duration(node.uptime_s))),
         ("roles", Text(", ".join(node.roles) or "member")),
         ("agents", Text.assemble(str(node.agents), (capacity, "dim"))),
@@ -83,9 +87,19 @@ def render_status(node: NodeInfo) -> RenderableType:
     ]
     if node.embedder:
         rows.append(("memory", Text.assemble(f"found by {node.embedder}", ("  not here", "yellow") if node.embedder_problem else "")))
+    if node.measured < node.agents:
+        answered = f"{node.measured} of {node.agents} agents have answered them; until most have, confidence is unknown"
+        rows.append(("canaries", Text(answered)))
     rows += [("note", Text(notice, "yellow")) for notice in node.notices]
     rows.append(("version", Text(node.version)))
     return _facts(rows)
+
+
+def _company(node: NodeInfo) -> str:
+    """Whom it is with: a node that is alone answers too, but only with its own agents."""
+    if not node.neighbours:
+        return "alone: no other node answers it"
+    return f"{node.neighbours} neighbour{'s' * (node.neighbours != 1)}, {node.members} live nodes"
 
 
 def render_peers(peers: Peers) -> RenderableType:
@@ -101,7 +115,7 @@ def render_peers(peers: Peers) -> RenderableType:
                 Text(peer.state, _state_style(peer.state)),
                 _ms(peer),
                 str(peer.agents),
-                "yes" * (peer.node_id in near),
+                "this node" if peer.node_id == peers.node_id else "yes" * (peer.node_id in near),
             ]
             for peer in sorted(peers.members, key=lambda peer: (peer.state, peer.name))
         ],
@@ -169,12 +183,32 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]], *, right
     """A plain table; `right` are the columns of numbers; `empty` is said when there are no rows."""
     if not rows and empty:
         return Text(empty)
-    drawn = Table(box=None, pad_edge=False, header_style="bold")
-    for index, column in enumerate(columns):
-        drawn.add_column(column, justify="right" if index in set(right) else "left", overflow="fold")
-    for row in rows:
-        drawn.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in row))
-    return drawn
+    cells = [[cell if isinstance(cell, Text) else Text(cell) for cell in row] for row in rows]
+    return _Fitting(columns, cells, frozenset(right))
+
+
+class _Fitting:
+    """A table, or where the screen is too narrow for one a block of lines for each row: ids stay whole, so that they can be copied."""
+
+    def __init__(self, columns: Sequence[str], rows: Sequence[Sequence[Text]], right: Collection[int]) -> None:
+        self._columns = columns
+        self._rows = rows
+        self._right = right
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        drawn = Table(box=None, pad_edge=False, header_style="bold")
+        for index, column in enumerate(self._columns):
+            drawn.add_column(column, justify="right" if index in self._right else "left", overflow="fold")
+        for row in self._rows:
+            drawn.add_row(*row)
+        wide = console.measure(drawn, options=options.update(max_width=WIDEST)).maximum
+        if wide <= options.max_width or len(self._columns) <= 2:
+            yield drawn
+            return
+        for number, row in enumerate(self._rows):
+            if number:
+                yield Text()
+            yield _facts([(name, cell) for name, cell in zip(self._columns, row, strict=True) if cell.plain])
 
 
 def show_value(value: Value) -> str:

@@ -15,7 +15,7 @@ runs/ cells/ tasks/   long jobs, grids of cells, what they work on
 label/         a pile of text in, labels out
 directory.py   the swarm as the council and replication ask about it
 services.py    the same node as the HTTP API sees it; http/ serves it
-events.py, metrics.py   what happened, for people and programs
+events.py, metrics.py, figures.py   what happened, for people and programs
 testing/       fakes that ship: virtual time, a simulated network, scripted brains
 """
 

@@ -196,8 +196,19 @@ class _Bucket:
         return True
 
 
+Tell = Callable[[str, float], None]
+"""`tell(stage, fraction)`: how far joining is; each address asked may take some seconds."""
+
+
 async def obtain_credentials(
-    keyring: Keyring, runtime: Runtime, *, open_swarm: bool, bootstrap: Sequence[str], token: str | None, embedder: str = WORDS
+    keyring: Keyring,
+    runtime: Runtime,
+    *,
+    open_swarm: bool,
+    bootstrap: Sequence[str],
+    token: str | None,
+    embedder: str = WORDS,
+    tell: Tell = lambda stage, fraction: None,
 ) -> Credentials:
     """What this node starts with: the membership it has, else the open swarm, else what the token buys, else a swarm of its own.
 
@@ -226,7 +237,7 @@ async def obtain_credentials(
         return keyring.create_swarm(embedder)
     if not bootstrap:
         raise InvalidRequest("A token needs an address to join: pass --bootstrap HOST:PORT, or use `moot join HOST:PORT --token ...`.")
-    return await _join_any(keyring, runtime, bootstrap, parse_token(token))
+    return await _join_any(keyring, runtime, bootstrap, parse_token(token), tell)
 
 
 def _same_swarm(keyring: Keyring, present: Credentials, token: str | None) -> None:
@@ -243,14 +254,17 @@ def _same_swarm(keyring: Keyring, present: Credentials, token: str | None) -> No
         )
 
 
-async def _join_any(keyring: Keyring, runtime: Runtime, bootstrap: Sequence[str], token: Token) -> Credentials:
+async def _join_any(keyring: Keyring, runtime: Runtime, bootstrap: Sequence[str], token: Token, tell: Tell) -> Credentials:
     failures: list[str] = []
     for address in bootstrap:
+        tell(f"asking {address} to be let in", 0.0)
         try:
             credentials = await join(address, token, keyring.node_key(), runtime)
         except PeerError as error:
             failures.append(str(error))
             continue
         keyring.adopt(credentials)
+        tell("joined", 1.0)
         return credentials
-    raise Unreachable(f"Cannot join: {'; '.join(failures)}. Check that the daemon runs there and that no firewall is in between.")
+    check = "Check that the daemon runs there, that this is the port of its address (not of its API), and that no firewall is in between"
+    raise Unreachable(f"Cannot join: {'; '.join(failures)}. {check}.")

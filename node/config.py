@@ -5,9 +5,10 @@ One `Config` describes one node completely; the daemon reads nothing else. Files
 
 from __future__ import annotations
 
+import re
 import socket
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -87,18 +88,33 @@ def load_config(flags: Mapping[str, Any], env: Mapping[str, str], config_file: P
     if config_file is not None and not config_file.is_file():
         raise InvalidRequest(f"There is no configuration file {config_file}: check --config.", param="config")
     values: dict[str, Any] = {"data_dir": default_data_dir(), "name": socket.gethostname()[:64] or "node"}
-    values |= _from_file(user_config_file())
-    if config_file is not None:
-        values |= _from_file(config_file)
-    values |= _from_environment(env)
-    values |= {key: value for key, value in flags.items() if value is not None and value != [] and value != ()}
+    given = [(str(path), _from_file(path)) for path in (user_config_file(), config_file) if path is not None]
+    given.append(("the environment (MOOT_...)", _from_environment(env)))
+    given.append(("a flag", {key: value for key, value in flags.items() if value is not None and value != [] and value != ()}))
+    for _, some in given:
+        values |= some
     try:
         config = msgspec.convert(values, Config, strict=False, dec_hook=_decode_path)
     except msgspec.ValidationError as error:
-        raise InvalidRequest(f"Configuration is not usable: {error}. See `moot config show`.") from error
+        raise _unusable(str(error), given) from error
     for address in (*config.bootstrap, *([config.advertise] if config.advertise else [])):
         split_address(address)
     return msgspec.structs.replace(config, data_dir=config.data_dir.expanduser().absolute())
+
+
+def _unusable(said: str, given: Sequence[tuple[str, Mapping[str, Any]]]) -> InvalidRequest:
+    """msgspec's sentence in ours: which setting, whose, what is wrong with it."""
+    import difflib  # seldom needed, and a fiftieth of a second
+
+    what, _, at = said.partition(" - at `$.")
+    unknown = re.search(r"unknown field `(.+)`", what)
+    name = unknown[1] if unknown else at.rstrip("`").partition("[")[0]
+    source = next((place for place, values in reversed(given) if name in values), "the configuration")
+    if unknown:
+        near = difflib.get_close_matches(name, Config.__struct_fields__, 1)
+        hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(Config.__struct_fields__)}."
+        return InvalidRequest(f"There is no setting '{name}', which {source} gives: {hint}", param=name)
+    return InvalidRequest(f"Setting '{name}', from {source}, is not right: {what[:1].lower()}{what[1:]}. Correct it there.", param=name)
 
 
 def _decode_path(kind: type, value: object) -> Path:

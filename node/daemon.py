@@ -3,8 +3,8 @@
     data directory locked -> credentials (files, or admission) -> database -> parts -> links, DHT and API listen
     -> brains loaded -> ready -> until a signal, `/v1/stop` or `/v1/leave` -> goodbye -> closed
 
-A node is *ready* when it has its certificate, its links listen, its first DHT look-up is done where a peer answers, and its brains
-are loaded or have failed with a reason. A node that was admitted once is ready even when no bootstrap answers.
+A node is *ready* when it has its certificate, its links listen, it has a neighbour and its first DHT look-up is done where a peer
+answers, and its brains are loaded or have failed with a reason. A node that was admitted once is ready even when no bootstrap answers.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ from protocol.errors import PeerError
 from protocol.identity import Credentials, renew_at, show_id
 from protocol.pins import FULL, pinned_embedder
 
-FIRST_LOOKUP_S = 10.0
-"""How long readiness waits for a DHT peer: a node that was admitted once is ready without one."""
+FIRST_CONTACT_S = 10.0
+"""How long readiness waits for a neighbour and for a DHT peer: a node that was admitted once is ready without one."""
 GOODBYE_S = 1.0
 MOVE_S = 15.0
 """How long a node that leaves looks for new homes for its agents."""
@@ -77,6 +77,7 @@ async def serve(
             bootstrap=config.bootstrap,
             token=config.token,
             embedder=FULL[config.embedder or "words"],
+            tell=lambda stage, fraction: on_progress("swarm", stage, fraction),
         )
         situation = Situation(credentials, runtime.token_bytes(24).hex(), list(lineup.notices))
         situation.notices += notices(lineup.embedders, pinned_embedder(credentials.root), config.embedder)
@@ -123,6 +124,9 @@ class Node:
                 if self._must_leave and not self._now.leaving:
                     await self._leave()
                 self._now.ready = False
+                if not self._now.leaving:
+                    self._now.stopping = True
+                    await self._parts.announcer.announce()
                 await self._say_goodbye()
                 for service in services:
                     service.cancel()
@@ -160,6 +164,7 @@ class Node:
         wanted = choose_port(config.host, config.port, self._data.ports().link)
         host, port = await parts.factory.listen(config.host, wanted, parts.exchange.accept)
         await parts.dht.listen(config.host, port)
+        await parts.recall()
         stack.push_async_callback(parts.dht.close)
         self._now.address = config.advertise or join_address(dialable(host), port)
         await stack.enter_async_context(self._api)
@@ -169,7 +174,7 @@ class Node:
 
     async def _become_ready(self, on_ready: Callable[[Ready], None]) -> None:
         """Wait for brains and the first look-up, or for a stop before that."""
-        loading: asyncio.Future[Any] = asyncio.gather(self._parts.host.ready.wait(), self._first_lookup())
+        loading: asyncio.Future[Any] = asyncio.gather(self._parts.host.ready.wait(), self._first_contact())
         stopped: asyncio.Future[Any] = asyncio.ensure_future(self._stopping.wait())
         try:
             await asyncio.wait([loading, stopped], return_when=asyncio.FIRST_COMPLETED)
@@ -178,17 +183,21 @@ class Node:
             self._now.ready = True
             await self._parts.announcer.announce()  # the council finds this node's own agents by their announcement
             log.info("ready", address=self._now.address, api=self._api.url)
-            on_ready(Ready("ready", show_id(self._now.credentials.node_id), self._now.address, self._api.url))
+            me, near = show_id(self._now.credentials.node_id), len(self._parts.neighbours.view)
+            on_ready(Ready("ready", me, self._now.address, self._api.url, near, len(self._parts.doors)))
         finally:
             loading.cancel()
             stopped.cancel()
+            await asyncio.gather(loading, stopped, return_exceptions=True)  # else a stop while brains load ends with a trace
 
-    async def _first_lookup(self) -> None:
+    async def _first_contact(self) -> None:
+        """Until neighbours are there and the first look-up is done, or whoever is known was asked in vain."""
         try:
-            async with asyncio.timeout(FIRST_LOOKUP_S):
+            async with asyncio.timeout(FIRST_CONTACT_S):
+                await self._parts.neighbours.sought.wait()
                 await self._parts.dht.ready()
         except TimeoutError:
-            log.info("no DHT peer answered yet", bootstrap=list(self._config.bootstrap))
+            log.info("no peer answered yet", dialled=self._parts.doors)
 
     def stop(self) -> None:
         """Begin a clean shutdown; returns at once."""
@@ -218,6 +227,7 @@ class Node:
     async def _say_goodbye(self) -> None:
         try:
             async with asyncio.timeout(GOODBYE_S):
+                await self._parts.broadcast.flush()
                 await self._parts.exchange.close("leaving the swarm" if self._now.leaving else "stopping")
         except TimeoutError:
             log.info("some peers did not take the goodbye")

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -49,9 +51,10 @@ class DataDir:
                 "stop it with `moot stop`, or choose another with --data-dir.",
                 code="data_dir_in_use",
             ) from error
-        self._lock.truncate(0)
-        self._lock.write(str(os.getpid()))
-        self._lock.flush()
+        with self._written():
+            self._lock.truncate(0)
+            self._lock.write(str(os.getpid()))
+            self._lock.flush()
 
     def ports(self) -> Ports:
         """What was remembered; nothing when the file is missing or unreadable."""
@@ -61,15 +64,28 @@ class DataDir:
             return Ports()
 
     def remember_ports(self, ports: Ports) -> None:
-        write_private(self.path / "ports.json", msgspec.json.encode(ports))
+        """Raises `NotAvailable`, when the disk is full for instance."""
+        with self._written():
+            write_private(self.path / "ports.json", msgspec.json.encode(ports))
 
     def write_api_file(self, content: ApiFile) -> None:
-        write_private(self.path / "api.json", msgspec.json.encode(content))
+        """Raises `NotAvailable`, when the disk is full for instance."""
+        with self._written():
+            write_private(self.path / "api.json", msgspec.json.encode(content))
 
     def close(self) -> None:
         """Forget the API and release the lock."""
         (self.path / "api.json").unlink(missing_ok=True)
         self._lock.close()
+
+    @contextmanager
+    def _written(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise NotAvailable(
+                f"The data directory {self.path} cannot be written ({error.strerror}): make room, or choose another with --data-dir."
+            ) from error
 
 
 def write_private(path: Path, data: bytes) -> None:

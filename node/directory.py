@@ -84,7 +84,7 @@ class SwarmDirectory:
     def peers(self, neighbours: list[NodeId]) -> Peers:
         views = {view.node_id: view for view in self._members.all()}
         near = [_peer_info(views[node_id]) for node_id in neighbours if node_id in views]
-        return Peers(near, [_peer_info(view) for view in views.values()])
+        return Peers(near, [_peer_info(view) for view in views.values()], show_id(self._me))
 
 
 def _household(view: MemberView) -> Household:
@@ -135,4 +135,4 @@ def _agent_info(view: MemberView, agent: AgentSummary) -> AgentInfo:
 
 def _peer_info(view: MemberView) -> PeerInfo:
     rtt = round(view.rtt_ms, 3) if view.rtt_ms is not None else None
-    return PeerInfo(show_id(view.node_id), view.announcement.name, view.announcement.address, view.state, rtt, len(view.agents))
+    return PeerInfo(show_id(view.node_id), view.announcement.name, view.announcement.address, view.shown, rtt, len(view.agents))

@@ -39,6 +39,7 @@ from node.council.council import Council
 from node.dht.service import Dht
 from node.directory import SwarmDirectory, contact_of
 from node.events import EventBus
+from node.figures import figures
 from node.http.access import Access
 from node.http.app import build_app
 from node.http.server import ApiServer
@@ -49,7 +50,6 @@ from node.label.assemble import build_desk
 from node.links.exchange import Exchange
 from node.links.wss import WssFactory
 from node.memory import Memory
-from node.metrics import Metrics
 from node.overlay.announcer import Announcer
 from node.overlay.broadcast import Broadcast
 from node.overlay.members import TOPIC, Members, MemberView
@@ -63,6 +63,7 @@ from node.situation import Situation
 from node.store import Store
 from node.tasks.registry import shipped_tasks
 from node.tokens import SqliteTokens, TokenView
+from protocol.address import join_address
 from protocol.api.nodes import BroadcastRequest
 from protocol.errors import Malformed
 from protocol.identity import Credentials, Member, NodeId, show_id
@@ -70,6 +71,8 @@ from protocol.messages import PROTOCOL_VERSION, Announcement, Gossip, Hello
 from protocol.pins import pinned_embedder
 from protocol.topics import TopicModel
 
+MAX_DOORS = 8
+"""Members of the last time that are dialled at the start, beside the bootstrap addresses."""
 OnProgress = Callable[[str, str, float], None]
 """`on_progress(brain, what, fraction)`."""
 EventData = Mapping[str, str | float | int | bool | None]
@@ -108,9 +111,12 @@ class Parts:
         self.factory = WssFactory(credentials, self.admission.visits())
         self.exchange = Exchange(runtime, self.factory, me, self._hello, self.members.address_of)
         self.broadcast = Broadcast(runtime, lambda: situation.credentials, self.exchange)
-        self.neighbours = Neighbours(runtime, self.exchange, self.members, self.broadcast, me, lambda: list(config.bootstrap))
+        self._contacts = SqliteContacts(store, runtime.now)
+        self.doors: list[str] = list(config.bootstrap)
+        """Addresses to dial while there is no neighbour."""
+        self.neighbours = Neighbours(runtime, self.exchange, self.members, self.broadcast, me, lambda: self.doors)
         self.announcer = Announcer(runtime, self.broadcast, self._announcement)
-        self.dht = Dht(runtime, credentials, contacts=SqliteContacts(store, runtime.now), records=SqliteRecords(store))
+        self.dht = Dht(runtime, credentials, contacts=self._contacts, records=SqliteRecords(store))
         self.blobs = Blobs(runtime, config.data_dir / "blobs", self.exchange)
         self._build_agents(store, lineup, on_progress)
         self._build_grid(store, lineup)
@@ -201,7 +207,7 @@ class Parts:
     def api(self, controls: Controls, port: int) -> ApiServer:
         """The HTTP API over these parts; not listening yet."""
         config, situation = self._config, self._now
-        metrics = self._metrics()
+        metrics = figures(self)
         view = NodeView(config, self._runtime, situation, self.host, self.directory, self.neighbours, self.admission, self.pinned)
         services = Services(
             runtime=self._runtime,
@@ -218,33 +224,17 @@ class Parts:
         )
         return ApiServer(build_app(services), config.api_host, port)
 
+    async def recall(self) -> None:
+        """Where members were seen last: a node that was killed knocks there itself when it comes back, bootstrap or not."""
+        seen = [join_address(contact.host, contact.port) for contact in (await self._contacts.load())[:MAX_DOORS]]
+        self.doors = list(dict.fromkeys([*self.doors, *seen]))
+
     def renew(self, credentials: Credentials) -> None:
         """Live links stay as they are; everything from now on shows the new certificate."""
         self._now.credentials = credentials
         self.admission.renew(credentials)
         self.factory.renew(credentials)
         self.dht.renew(credentials)
-
-    def _metrics(self) -> Metrics:
-        return Metrics({
-            "questions": ("Questions being convened here.", lambda: self.council.asking),
-            **self.council.queues(),
-            "canaries_hidden": ("Hidden canary questions of this node.", lambda: len(self.council.examiner)),
-            "agents": ("Agents living here.", lambda: len(self.host.summaries())),
-            "members": ("Live nodes known, this one included.", lambda: len(self.members.living())),
-            "neighbours": ("Neighbours in the active view.", lambda: len(self.neighbours.view)),
-            "links": ("Live links.", lambda: len(self.exchange.linked)),
-            "messages_refused": ("Messages from peers that broke a rule.", lambda: self.exchange.dropped),
-            "cell_messages": ("Messages of cells sent to other nodes.", lambda: self.post.sent),
-            "cell_bytes": ("Their bytes.", lambda: self.post.sent_bytes),
-            "cell_frames": ("The frames that carried them.", lambda: self.post.frames),
-            "runs_held": ("Runs of other nodes whose checkpoints are watched here.", lambda: len(self.succession)),
-            "cell_tokens": ("Tokens read by the brains that cells use.", lambda: self.minds.tokens_read),
-            "dht_contacts": ("Contacts in the routing table.", lambda: self.dht.stats.contacts),
-            "dht_records": ("Records held.", lambda: self.dht.stats.records),
-            "blobs": ("Content-addressed blobs held.", lambda: len(self.blobs)),
-            "blob_bytes": ("Their bytes.", lambda: self.blobs.total),
-        })  # fmt: skip
 
     # ---- what one part tells another ------------------------------------------------------------------------------
 
@@ -268,6 +258,7 @@ class Parts:
             agents=self.host.summaries(),
             leaving=self._now.leaving,
             capacity=self.cells.cores,
+            stopping=self._now.stopping,
         )
 
     def _on_agents_changed(self) -> None:
@@ -288,7 +279,7 @@ class Parts:
         self.events.emit("run", dict(data))
 
     def _on_member(self, view: MemberView, old: str | None) -> None:
-        self.events.emit("member", {"node_id": show_id(view.node_id), "name": view.announcement.name, "state": view.state})
+        self.events.emit("member", {"node_id": show_id(view.node_id), "name": view.announcement.name, "state": view.shown})
         if view.state in ("dead", "left"):
             self.dht.forget(view.node_id)
         elif view.state == "alive" and view.node_id != self._now.credentials.node_id and view.announcement.address:

@@ -101,6 +101,8 @@ class NodeView:
             capacity_reason=self._host.capacity.reason,
             embedder=short(self._pinned.name),
             embedder_problem=self._pinned.problem or "",
+            neighbours=len(self._neighbours.view),
+            members=len(self._directory.living()),
         )
 
     def peers(self) -> Peers:

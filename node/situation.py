@@ -17,3 +17,6 @@ class Situation:
     address: str = ""
     ready: bool = False
     leaving: bool = False
+    """For good."""
+    stopping: bool = False
+    """For a while: it says so before it goes."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import queue
+import shutil
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -23,6 +24,8 @@ from protocol.errors import LocalError, NotAvailable
 T = TypeVar("T")
 
 WAITING_WRITES = 10_000
+FULL_BYTES = 65_536
+"""A disk with less than this left is full, whatever SQLite calls its failure."""
 GROUP = 256
 """Most writes that share one commit."""
 
@@ -182,12 +185,23 @@ class Store:
 
 
 def damaged(path: Path, error: BaseException) -> NotAvailable:
-    """The sentence for a database that cannot be used."""
+    """The sentence for a database that cannot be used. A full disk damages nothing: what was saved stays."""
+    if _is_full(path, error):
+        return NotAvailable(f"The disk of {path} is full: make room there. What was saved before is safe.", code="disk_full")
     return NotAvailable(
         f"The database {path} cannot be used ({error}). Stop the daemon, move that file aside and start again: "
         "the node keeps its identity and membership, which are files of their own; agents and receipts in it are lost.",
         code="database_damaged",
     )
+
+
+def _is_full(path: Path, error: BaseException) -> bool:
+    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+        return True
+    try:
+        return shutil.disk_usage(path.parent).free < FULL_BYTES
+    except OSError:
+        return False
 
 
 def _settle(done: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:

@@ -51,11 +51,15 @@ def parse_id(text: str) -> bytes:
     padded = text.strip().upper() + "=" * (-len(text.strip()) % 8)
     try:
         raw = base64.b32decode(padded)
-    except ValueError:
-        raw = b""
+    except ValueError as error:
+        raise InvalidRequest(_no_id(text)) from error
     if len(raw) != ID_BYTES:
-        raise InvalidRequest(f"'{text}' is not an id: ids have 32 letters and digits, as `moot agents ls` and `moot peers` print them.")
+        raise InvalidRequest(_no_id(text))
     return raw
+
+
+def _no_id(text: str) -> str:
+    return f"'{text[:64]}' is not an id: copy the whole of one that moot printed, {8 * ID_BYTES // 5} letters and digits."
 
 
 def node_id_of(public_key: bytes) -> NodeId:

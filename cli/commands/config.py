@@ -14,6 +14,7 @@ from rich.text import Text
 from cli.render import table
 from cli.target import Target, with_target
 from node.config import Config, load_config, user_config_file
+from protocol.errors import InvalidRequest
 
 app = typer.Typer(add_completion=False, help="Show the configuration, or check a file.")
 
@@ -37,6 +38,8 @@ def validate(
 ) -> int | None:
     """Check a file: unknown names and impossible values are errors."""
     path = file or user_config_file()
+    if file is None and not path.is_file():
+        raise InvalidRequest(f"There is no configuration file {path}, which is fine: write one there, or name another to check.")
     merged = load_config({"data_dir": target.data_dir}, {}, path)
     target.show(_plain(merged), lambda _: Text(f"{path} is right."))
     return None
@@ -52,10 +55,10 @@ def _plain(config: Config) -> dict[str, Any]:
 
 
 def _render(values: Mapping[str, Any]) -> RenderableType:
-    return table(["setting", "value"], [[name, _text(value)] for name, value in values.items()])
+    return table(["setting", "value"], [[name, _text(name, value)] for name, value in values.items()])
 
 
-def _text(value: Any) -> str:
+def _text(name: str, value: Any) -> str:
     if value is None:
-        return "(automatic)"
+        return "(none)" if name in SECRETS else "(automatic)"
     return ", ".join(map(str, value)) or "(none)" if isinstance(value, list | tuple) else str(value)

@@ -60,6 +60,8 @@ def doctor(
 
 
 def _examine(config: Config) -> Iterator[Finding]:
+    from cli.reach import is_token
+
     running = is_running(config.data_dir)
     yield check_directory(config.data_dir, running)
     yield from check_ports(config.host, config.port, config.api_host, config.api_port, running)
@@ -68,6 +70,9 @@ def _examine(config: Config) -> Iterator[Finding]:
     yield check_memory(config.brains, available_memory())
     yield check_torch()
     yield check_embedder(root_of(config.data_dir), config.embedder, bool(config.bootstrap))
+    if config.token is not None and not is_token(config.token):
+        remedy = "Copy the whole line again that `moot token create` printed on a keeper."
+        yield Finding("token", "failed", "What was given is no join token: it must read moot1-...-...-...", remedy)
     swarm = swarm_of(config.data_dir, config.token)
     for address in config.bootstrap:
         yield from check_bootstrap(*split_address(address), swarm)

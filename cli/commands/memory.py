@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Annotated
 
 import typer
 from rich.console import RenderableType
 from rich.text import Text
 
-from cli.client import in_path
+from cli.client import TIMEOUT_S, in_path
 from cli.render import table
 from cli.target import Target, with_target
 from protocol.api.memory import MemoryAdded, MemoryInfo, MemoryPurge, MemoryPurged, MemoryRating, MemoryRequest
@@ -25,7 +26,7 @@ def add(
 ) -> int | None:
     """Keep an answer where like questions find it; quarantined until another node rates it."""
     reply = target.client().post("/v1/memory", MemoryAdded, MemoryRequest(value, text))
-    target.show(reply, lambda added: Text(f"Kept as {added.id}; it is shown once another node has rated it."))
+    target.show(reply, lambda added: _kept(added, text))
     return None
 
 
@@ -37,7 +38,7 @@ def search(
     top_k: Annotated[int, typer.Option("--top", min=1, max=50, help="How many to show.")] = 3,
 ) -> int | None:
     """Memories nearest in meaning, best first."""
-    found = target.client().get(f"/v1/memory?query={in_path(query)}&top_k={top_k}", list[MemoryInfo])
+    found = target.client().get(f"/v1/memory?query={in_path(query)}&top_k={top_k}", list[MemoryInfo], TIMEOUT_S)
     target.show(found, _table)
     return None
 
@@ -68,9 +69,15 @@ def purge(
     return None
 
 
+def _kept(added: MemoryAdded, text: str) -> Text:
+    rating = f"moot memory rate {added.id} {shlex.quote(text)} 1"
+    return Text(f"Kept as {added.id}; agents are told of it once another node has rated it. There: {rating}")
+
+
 def _table(found: list[MemoryInfo]) -> RenderableType:
     rows = [
         [m.id, m.text, m.answer, f"{m.likeness:.2f}", f"{m.fitness:.2f}", m.node_id[:8], "quarantined" if m.quarantined else ""]
         for m in found
     ]
-    return table(["id", "text", "answer", "like", "fitness", "from", ""], rows, right={3, 4}, empty="Nothing like it is remembered.")
+    empty = "Nothing like it is remembered."
+    return table(["id", "text", "answer", "like", "fitness", "from", ""], rows, right={3, 4}, empty=empty)

@@ -11,10 +11,11 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from cli.client import in_path
+from cli.files import prepare, save
 from cli.render import how_far, render_run, table
 from cli.target import Target, with_target
 from protocol.api.runs import ArtifactInfo, CellInfo, RunEdit, RunInfo
-from protocol.errors import InvalidRequest, NotFound, UserError
+from protocol.errors import InvalidRequest, NotFound
 
 app = typer.Typer(add_completion=False, help="List runs, show one, pause, resume, stop or change it.")
 Id = Annotated[str, typer.Argument(metavar="ID", help="A run's id.")]
@@ -87,13 +88,10 @@ def files(target: Target, run: Id, out: Annotated[Path | None, typer.Option("--o
     client, path = target.client(), f"/v1/runs/{in_path(run)}/artifacts"
     found = client.get(path, list[ArtifactInfo])
     if out is not None:
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-            for artifact in found:
-                (out / artifact.name).write_bytes(client.download(f"{path}/{in_path(artifact.name)}"))
-        except OSError as error:
-            reason = f"The files were not all written to {out} ({error.strerror}): make room or give another --out; the run keeps them."
-            raise UserError(reason) from error
+        prepare(out)
+        for artifact in sorted(found, key=lambda made: made.bytes):
+            remedy = "make room or give another --out, then fetch again; the run keeps its files."
+            save(out / artifact.name, client.download(f"{path}/{in_path(artifact.name)}"), remedy)
     target.show(found, lambda made: table(["file", "bytes"], [[one.name, str(one.bytes)] for one in made], right={1}, empty="No files."))
     return None
 
@@ -120,4 +118,4 @@ def _render_cell(cell: CellInfo) -> RenderableType:
 
 def _render(runs: Sequence[RunInfo]) -> RenderableType:
     rows = [[run.run_id, run.task.rpartition("/")[2], run.state, how_far(run), run.detail] for run in runs]
-    return table(["run", "task", "state", "progress", ""], rows, empty="No runs: `moot solve TASK` starts one.")
+    return table(["run", "task", "state", "progress", ""], rows, empty="No runs on this node: `moot solve TASK` starts one.")

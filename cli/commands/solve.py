@@ -13,8 +13,9 @@ import msgspec
 import typer
 
 from cli.client import Client, in_path
+from cli.files import prepare, save
 from cli.packings import gap_text
-from cli.render import render_run
+from cli.render import grid_of, how_far, render_run
 from cli.target import EXIT_ERROR, DaemonUnreachable, Target, console, with_target
 from protocol.api.runs import ArtifactInfo, RunInfo, RunRequest
 from protocol.errors import InvalidRequest, UserError
@@ -37,7 +38,7 @@ def solve(
     topology: Annotated[str | None, typer.Option("--topology", help="neumann, moore, torus, ring, nearest, small-world ...")] = None,
     chooser: Annotated[str | None, typer.Option("--chooser", help="scripted, random, bandit, brain or shuffled.")] = None,
     brain: Annotated[str | None, typer.Option("--brain", help="The brain that chooses moves (with it, --chooser brain).")] = None,
-    seed: Annotated[int | None, typer.Option("--seed", min=0)] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Equal seeds place and start equally; 0: any.")] = None,
     param: Annotated[list[str] | None, typer.Option("--param", metavar="NAME=VALUE", help="Any other parameter.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Write best.json, solutions.txt and pictures there.")] = None,
     visualize: Annotated[bool, typer.Option("--visualize", help="Draw the scores of the cells while they work.")] = False,
@@ -61,17 +62,20 @@ def solve(
         raise InvalidRequest("Coordinates are written by a model: add --brain gemma.", param="proposals")
     request = RunRequest(str(Path(task).resolve()) if task.endswith(".py") else task, params)
     if out is not None:
-        _prepare(out)
+        prepare(out)
     with _daemon(target, brain if params.get("chooser") in ("brain", "shuffled") else None) as client:
-        target.say(f"moves chosen by: {params.get('chooser', 'scripted')}" + (f" ({brain})" if brain else ""))
         run = _follow(client, request, visualize)
-        if out is not None:
-            _write(client, run, out)
-        heard = _told(client, run)
-    target.show(run, render_run)
-    for line in (heard, "" if run.best is None else gap_text(run.task, run.params, run.best)):
-        if line:
-            target.say(line)
+        target.show(run, render_run)  # before anything is written: a full disk must not hide what was found
+        chosen = f"moves chosen by: {params.get('chooser', 'scripted')}" + (f" ({brain})" if brain else "")
+        for line in (chosen, _told(client, run), "" if run.best is None else gap_text(run.task, run.params, run.best)):
+            if line:
+                target.say(line)
+        try:
+            if out is not None:
+                _write(client, run, out)
+        except UserError as error:
+            target.say(f"moot: {error}")
+            return EXIT_ERROR
     return EXIT_ERROR if run.state == "failed" else None
 
 
@@ -123,13 +127,9 @@ def _follow(client: Client, request: RunRequest, visualize: bool) -> RunInfo:
     from rich.progress_bar import ProgressBar
     from rich.text import Text
 
-    from cli.render import grid_of
-
     def picture(run: RunInfo) -> Group:
-        eta = "" if run.eta_s is None else f", about {run.eta_s:.0f} s left"
-        best = "" if run.best is None else f", best {run.best:.12g}"
         parts: list[Text | ProgressBar] = [
-            Text(f"{run.task.rpartition('/')[2]}: {run.state}, {len(run.iterations)} iterations{best}{eta}"),
+            Text(f"{run.task.rpartition('/')[2]}: {run.state}, {how_far(run)}"),
             ProgressBar(total=1.0, completed=run.progress, width=60),
         ]
         return Group(*parts, *([grid_of(run)] if visualize and run.iterations else []))
@@ -147,6 +147,9 @@ def _follow(client: Client, request: RunRequest, visualize: bool) -> RunInfo:
             except KeyboardInterrupt:
                 client.post(path + "/stop", RunInfo)
                 raise
+            except DaemonUnreachable as error:
+                after = f"where other nodes are, one of them goes on with the run: `moot runs show {run.run_id}` there shows it."
+                raise DaemonUnreachable(f"The daemon at {client.api} is gone; {after}") from error
     return run
 
 
@@ -175,24 +178,9 @@ def _told(client: Client, run: RunInfo) -> str:
     )
 
 
-def _prepare(out: Path) -> None:
-    """Before an hour of work, not after it."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        probe = out / ".moot"
-        probe.write_bytes(b"")
-        probe.unlink()
-    except OSError as error:
-        raise InvalidRequest(f"{out} cannot be written to ({error.strerror}): give another --out.", param="out") from error
-
-
 def _write(client: Client, run: RunInfo, out: Path) -> None:
+    """The small files first: where the disk is full, it is the pictures that are missing. Raises `UserError`."""
     path = f"/v1/runs/{in_path(run.run_id)}/artifacts"
-    for artifact in client.get(path, list[ArtifactInfo]):
-        content = client.download(f"{path}/{in_path(artifact.name)}")
-        try:
-            (out / artifact.name).write_bytes(content)
-        except OSError as error:
-            raise UserError(
-                f"{out / artifact.name} was not written ({error.strerror}): make room; the run keeps it for an hour."
-            ) from error
+    remedy = f"make room, then `moot runs files {run.run_id} --out DIR` fetches what is missing while the daemon keeps the run."
+    for artifact in sorted(client.get(path, list[ArtifactInfo]), key=lambda made: made.bytes):
+        save(out / artifact.name, client.download(f"{path}/{in_path(artifact.name)}"), remedy)

@@ -131,4 +131,4 @@ def _homes(target: Target) -> list[Path]:
 def _render(daemons: Sequence[Daemon]) -> RenderableType:
     rows = [[Path(one.data_dir).name, one.state, one.node_id, one.address, one.api] for one in daemons]
     where = Text(f"data in {Path(daemons[0].data_dir).parent}; talk to one with --api URL or --data-dir DIRECTORY", "dim")
-    return Group(table(["", "state", "node", "address", "api"], rows), where)
+    return Group(table(["name", "state", "node", "address", "api"], rows), where)

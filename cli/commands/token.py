@@ -10,11 +10,11 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from cli.client import in_path
+from cli.invitation import where_to_join
 from cli.render import table
 from cli.target import Target, with_target
 from protocol.api.nodes import TokenInfo, TokenReply, TokenRequest
 from protocol.errors import InvalidRequest
-from protocol.token import parse_duration
 
 app = typer.Typer(add_completion=False, help="Make, list and revoke join tokens.")
 
@@ -29,12 +29,14 @@ def create(
     uses: Annotated[int, typer.Option("--uses", min=1, max=10_000, help="How many machines it admits.")] = 1,
 ) -> int | None:
     """Make a join token and print it, once; the command for the other machine goes to stderr."""
+    from protocol.token import parse_duration
+
     seconds = parse_duration(ttl)
     if seconds > MAX_TTL_S:
         raise InvalidRequest(f"A token is good for at most 365d, not {ttl}: lower --ttl.", param="ttl")
     reply = target.client().post("/v1/tokens", TokenReply, TokenRequest(seconds, uses))
     if not target.as_json:
-        target.say(f"On the other machine: {reply.join}")
+        target.say(f"{where_to_join(reply.join.split()[2])}: {reply.join}")
     target.show(reply, lambda made: Text(made.token))
     return None
 

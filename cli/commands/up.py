@@ -168,14 +168,21 @@ class Loading:
 
 
 def _announce(ready: Ready, as_json: bool) -> None:
-    text = f"node     {ready.node_id}\naddress  {ready.address}\nAPI      {ready.api}"
+    text = f"node     {ready.node_id}\naddress  {ready.address}\nAPI      {ready.api}\npeers    {_company(ready)}"
     sys.stdout.write((msgspec.json.encode(ready).decode() if as_json else text) + "\n")
     sys.stdout.flush()
+
+
+def _company(ready: Ready) -> str:
+    if ready.neighbours:
+        return f"{ready.neighbours} neighbour{'s' * (ready.neighbours != 1)}"
+    return "none answers yet; this node keeps dialling" if ready.known else "none yet"
 
 
 def _invite(data_dir: Path) -> None:
     """The exact line for another machine, where this node may admit others."""
     from cli.client import Client
+    from cli.invitation import where_to_join
     from cli.target import read_api_file
     from protocol.api.nodes import NodeInfo, TokenReply, TokenRequest
     from protocol.errors import UserError
@@ -186,7 +193,7 @@ def _invite(data_dir: Path) -> None:
         node = client.get("/v1/node", NodeInfo)
         if "keeper" in node.roles:
             made = client.post("/v1/tokens", TokenReply, TokenRequest())
-            _say("On another machine (good for one machine, one hour):")
+            _say(f"{where_to_join(node.address)}; good for one machine, one hour:")
             sys.stdout.write(f"{made.join}\n")
             sys.stdout.flush()
         _say("Ctrl-C stops this node; it keeps its place in the swarm.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
@@ -16,8 +16,9 @@ from cli.client import in_path
 from cli.render import show_value
 from cli.target import EXIT_ERROR, Target, with_target
 from protocol.errors import InvalidRequest, UserError
-from protocol.identity import parse_id
-from protocol.verification import VerifyReport, verify_receipt
+
+if TYPE_CHECKING:
+    from protocol.verification import VerifyReport
 
 app = typer.Typer(add_completion=False)
 
@@ -35,6 +36,8 @@ def verify(
 
     It proves who said what and that the arithmetic is right, not that it is true. Exit code 1: it does not hold.
     """
+    from protocol.verification import verify_receipt
+
     root = None if ca is None else _root(ca)
     report = verify_receipt(_receipt(target, receipt), root)
     target.show(report, _render)
@@ -43,6 +46,8 @@ def verify(
 
 def _receipt(target: Target, named: str) -> bytes:
     """The receipt's bytes. Raises `UserError`."""
+    from protocol.identity import parse_id
+
     if named == "-":
         return sys.stdin.buffer.read(MAX_FILE)
     path = Path(named)
@@ -51,9 +56,10 @@ def _receipt(target: Target, named: str) -> bytes:
             if path.stat().st_size > MAX_FILE:
                 raise InvalidRequest(f"{named} is larger than any receipt: check the name.")
             return path.read_bytes()
-        parse_id(named)
     except OSError as error:
-        raise UserError(f"{named} cannot be read: {error.strerror}.") from error
+        raise UserError(f"{named} cannot be read ({error.strerror}): check that it is a file and that you may read it.") from error
+    try:
+        parse_id(named)
     except InvalidRequest as error:
         raise InvalidRequest(f"'{named}' is neither a file nor the id of a receipt: `moot ask` prints the id.") from error
     return msgspec.json.encode(target.client().get(f"/v1/receipts/{in_path(named)}", dict[str, Any]))

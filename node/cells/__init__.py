@@ -9,8 +9,10 @@
     brains.py    the node's brains, as cells use them
     post.py      Post: messages between nodes and within one, paced
     host.py      CellHost: the cells that live here, of anybody's runs
-    home.py      GridJob: a run's home places its cells, gathers reports, moves cells as nodes go and come
+    job.py       GridJob: grid runs as the run manager knows them; their parameters
+    home.py      GridHome: a run's home places its cells, gathers reports, moves cells as nodes go and come
     progress.py  what the cells of one run have reported
+    results.py   what a run leaves behind
     pictures.py  heat maps, packings, curves, moves by message; drawn in a process of its own
 
 Cell messages go from host to host; the home hears reports only. State: `CellHost` owns the cells here, `GridHome` the progress of runs

@@ -16,19 +16,18 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from node.cells.choosers import CHOOSERS
-from node.cells.grid import OVERLAY, TOPOLOGIES
-from node.cells.host import MAX_ITERATIONS, MAX_SECONDS, CellHost
-from node.cells.pictures import draw
+from node.cells.grid import OVERLAY
+from node.cells.host import CellHost
+from node.cells.job import GridJob
 from node.cells.post import Post
 from node.cells.progress import Progress
+from node.cells.results import sum_up
 from node.runs.claims import Claims
-from node.runs.run import Job, Run, Snapshot, State, TakenOver, Value
+from node.runs.run import Run, Snapshot, State, TakenOver, Value
 from node.runtime import Runtime
-from node.tasks.base import Param, Task
-from node.tasks.registry import checked_values, is_path
+from node.tasks.base import Task
+from node.tasks.registry import is_path
 from node.tasks.workshop import Children, Inline, TaskFailed, Workshop
-from protocol.api.runs import TaskInfo
 from protocol.checkpoints import GridState, check_grid, pack, unpack
 from protocol.errors import InvalidRequest, Malformed, NotAvailable, PeerError, Refused
 from protocol.identity import NodeId, show_id
@@ -47,22 +46,6 @@ LOOK_S = 2.0
 """How often the home looks for hosts that died and nodes that came."""
 MAX_PAIRS = 1_024
 
-PARAMS: dict[str, Param] = {
-    "size": Param(3, 1, 32),
-    "iterations": Param(1, 1, MAX_ITERATIONS),
-    "seconds": Param(0.0, 0.0, MAX_SECONDS, 0.1, live=True),
-    "turns": Param(1, 1, 256, live=True),
-    "rounds": Param(1, 1, 16, live=True),
-    "topology": Param("neumann", choices=TOPOLOGIES, live=True),
-    "update": Param("synchronous", choices=("synchronous", "asynchronous"), live=True),
-    "staleness": Param(4, 0, 1_000, live=True),
-    "chooser": Param("scripted", choices=CHOOSERS),
-    "brain": Param(""),
-    "seed": Param(0, 0, 2**31 - 1),
-    "pictures": Param("yes", choices=("yes", "no")),
-}
-"""Of every grid run, beside the task's own. `seconds` 0: iterations count; `seed` 0: any; `turns`: proposals an iteration,
-`rounds`: in how many goes (a mind looks at the outcome of one before it chooses the next)."""
 log = structlog.get_logger("cells")
 
 
@@ -101,13 +84,13 @@ class GridHome:
 
     def jobs(self, tasks: Mapping[str, type[Task]]) -> list[GridJob]:
         """What to register with the run manager."""
-        return [GridJob(self, task.name, task) for task in tasks.values()]
+        return [GridJob(self.carry_out, task.name, task) for task in tasks.values()]
 
     def file_job(self, path: str) -> GridJob:
         """A task from a file of this machine. Raises `InvalidRequest` when there is none."""
         if not Path(path).is_absolute() or not Path(path).is_file():
             raise InvalidRequest(f"There is no task file {path} on the node's machine.", param="task")
-        return GridJob(self, path, None)
+        return GridJob(self.carry_out, path, None)
 
     async def carry_out(self, run: Run, task: type[Task] | None) -> None:
         """Place, start, gather. Raises `NotAvailable` when no cell answered, `TaskFailed` when the task did, `TakenOver`."""
@@ -125,7 +108,9 @@ class GridHome:
                 self._send_plan(run, progress, starting, before)
                 await self._gather(run, progress, task is None or task.heavy)
             if progress.successor is not None:
-                raise TakenOver(f"Node {show_id(progress.successor)} has taken this run over: ask it.")
+                raise TakenOver(
+                    f"Node {show_id(progress.successor)} has taken this run over: ask it. What was found on this side meanwhile is lost."
+                )
             run.detail = run.detail or progress.silent()
             if not progress.infos():
                 if run.stopping:
@@ -134,7 +119,7 @@ class GridHome:
                     raise TaskFailed(progress.failure)
                 raise NotAvailable(f"No cell of this run answered: {run.detail}.")
             run.progress.fraction = 1.0
-            await self._sum_up(run, progress, workshop)
+            await sum_up(run, progress, workshop)
         finally:
             run.on_order = lambda state, values: None
             if progress.successor is None:  # else the cells are another's to order about
@@ -297,32 +282,6 @@ class GridHome:
             self._post.send(NodeId(node_id), CellControl(plan.run_id, state, dict(values), plan.term))
         progress.news.set()
 
-    async def _sum_up(self, run: Run, progress: Progress, workshop: Workshop) -> None:
-        """The best solutions, rendered and drawn; each is evaluated again here, whoever reported it."""
-        rendered: list[tuple[float, str]] = []
-        for solution in list(progress.best.values()):
-            score = await workshop.check(solution)
-            if score > 0.0 or not rendered:
-                rendered.append((score, await workshop.render(solution)))
-        rendered.sort(key=lambda item: -item[0])
-        run.progress.solution = rendered[0][1]
-        iterations = progress.infos()
-        if isinstance(workshop, Inline):
-            return
-        run.progress.best = rendered[0][0]
-        run.keep("best.json", (rendered[0][1] + "\n").encode())
-        lines = [f"{score:.17g}\t{text}" for score, text in rendered]
-        run.keep("solutions.txt", ("\n".join(lines) + "\n").encode())
-        rows = ["iteration,worst,mean,best", *(f"{one.iteration},{one.worst!r},{one.mean!r},{one.best!r}" for one in iterations)]
-        run.keep("scores.csv", ("\n".join(rows) + "\n").encode())
-        if run.params["pictures"] == "no":
-            return
-        try:
-            for name, content in (await draw(int(run.params["size"]), iterations, rendered)).items():
-                run.keep(name, content)
-        except NotAvailable as error:
-            run.detail = run.detail or str(error)
-
     def _reported(self, sender: NodeId, report: CellReport) -> None:
         progress = self._progress.get(report.run_id)
         if progress is not None:
@@ -339,33 +298,3 @@ class GridHome:
         if progress is not None and home != self._me:
             progress.successor = home
             progress.news.set()
-
-
-class GridJob(Job):
-    """One task on the grid, as a kind of run."""
-
-    def __init__(self, home: GridHome, name: str, task: type[Task] | None) -> None:
-        """`task` None: a file, which only a child process opens; it has no parameters of its own."""
-        self._home = home
-        self._name = name
-        self._task = task
-        self._params = {**PARAMS, **(task.params if task is not None else {})}
-
-    def info(self) -> TaskInfo:
-        described: dict[str, dict[str, int | float | str | bool | list[str]]] = {}
-        for name, param in self._params.items():
-            described[name] = {"default": param.default, "live": param.live}
-            if param.choices:
-                described[name]["choices"] = list(param.choices)
-            elif not isinstance(param.default, str):
-                described[name] |= {"low": param.low, "high": param.high, "step": param.step}
-        return TaskInfo(self._name, self._task.description if self._task is not None else "A task from a file.", described)
-
-    def check(self, params: Mapping[str, Value]) -> dict[str, Value]:
-        return checked_values(params, self._params, self._name)
-
-    def live(self) -> frozenset[str]:
-        return frozenset(name for name, param in self._params.items() if param.live)
-
-    async def carry_out(self, run: Run) -> None:
-        await self._home.carry_out(run, self._task)

@@ -3,12 +3,15 @@
 A link closes on a peer that floods it, and a large grid would: so each peer has a queue, and what has gathered in it leaves as one bundle
 at most `BUNDLES_PER_S` times a second. (With one frame a message, 1,024 cells waited so long for their turn that they repeated themselves:
 3.4 messages a cell and iteration, where 20 x 20 cells needed one.) What a cell repeats while it still waits in the queue is not sent twice.
-What a peer that cannot be reached was to hear is dropped; cells repeat themselves, so nothing depends on one message.
+What a peer that cannot be reached was to hear is dropped; cells repeat themselves, so nothing depends on one of their messages. An order of
+a run's home (pause, stop, a parameter) is said once: it is never dropped for want of room, goes before everything else, and is tried again
+while its receiver may only be out of reach for a moment.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from itertools import count
 from typing import Any, TypeVar
@@ -27,6 +30,11 @@ BUNDLES_PER_S = 50.0
 BUNDLE_BYTES = 65_536
 BUNDLE_MESSAGES = 1_024
 MAX_QUEUED = 16_384
+MAX_ORDERS = 256
+"""Orders kept for one peer; beyond that it is the oldest that goes, and says so."""
+ORDER_TRIES = 5
+ORDER_PAUSE_S = 2.0
+"""An order is tried again for longer than it takes to notice that a peer is dead, or to dial it anew."""
 
 Carried = CellMessage | CellReport | CellControl
 M = TypeVar("M")
@@ -48,7 +56,7 @@ class Post:
         """Their bytes, before the link's own framing."""
         self.frames = 0
         """The frames that carried them."""
-        self._queues: dict[NodeId, dict[object, Carried]] = {}
+        self._queues: dict[NodeId, _Queue] = {}
         self._numbers = count()
         self._tasks: asyncio.TaskGroup | None = None
         courier.on(CellBundle, self._unpack)
@@ -80,11 +88,16 @@ class Post:
         if queue is None:
             if self._tasks is None:
                 return
-            queue = self._queues[node_id] = {}
+            queue = self._queues[node_id] = _Queue()
             self._tasks.create_task(self._deliver(node_id, queue), name=f"cells to {show_id(node_id)[:8]}")
-        queue.setdefault(self._key(message), message)
-        while len(queue) > MAX_QUEUED:
-            del queue[next(iter(queue))]
+        if isinstance(message, CellControl):
+            queue.orders.append(message)
+            if len(queue.orders) > MAX_ORDERS:
+                log.warning("an order was dropped", node=show_id(node_id), state=queue.orders.popleft().state)
+            return
+        queue.waiting.setdefault(self._key(message), message)
+        while len(queue.waiting) > MAX_QUEUED:
+            del queue.waiting[next(iter(queue.waiting))]
 
     async def tell(self, node_id: NodeId, message: HostLinks) -> None:
         """A rare message, at once. What a peer that cannot be reached was to hear is dropped."""
@@ -96,25 +109,37 @@ class Post:
         except PeerError as error:
             log.debug("a message was dropped", node=show_id(node_id), reason=str(error))
 
-    def _key(self, message: Carried) -> object:
+    def _key(self, message: CellMessage | CellReport) -> object:
         """Equal for what a cell repeats."""
         if isinstance(message, CellMessage):
             return message.run_id, message.iteration, message.sender, message.receiver
         return next(self._numbers)
 
-    async def _deliver(self, node_id: NodeId, queue: dict[object, Carried]) -> None:
-        """Empty one peer's queue, then end."""
+    async def _deliver(self, node_id: NodeId, queue: _Queue) -> None:
+        """Empty one peer's queue, orders first, then end."""
         await asyncio.sleep(0)
+        failures = 0
         try:
-            while queue:
-                bundle, size = _first(queue)
-                await self.courier.send(node_id, bundle)
+            while queue.orders or queue.waiting:
+                bundle, size = queue.first()
+                try:
+                    await self.courier.send(node_id, bundle)
+                except PeerError as error:
+                    failures += 1
+                    log.debug("cell messages dropped", node=show_id(node_id), count=len(queue.waiting), reason=str(error))
+                    queue.waiting.clear()
+                    if not queue.orders:
+                        return
+                    if failures == ORDER_TRIES:
+                        log.warning("orders not delivered", node=show_id(node_id), count=len(queue.orders), reason=str(error))
+                        return
+                    await asyncio.sleep(ORDER_PAUSE_S)
+                    continue
+                queue.done(bundle)
                 self.sent += len(bundle.messages)
                 self.sent_bytes += size
                 self.frames += 1
                 await asyncio.sleep(1.0 / BUNDLES_PER_S)
-        except PeerError as error:
-            log.debug("cell messages dropped", node=show_id(node_id), count=len(queue), reason=str(error))
         finally:
             del self._queues[node_id]
 
@@ -126,12 +151,25 @@ class Post:
         return None
 
 
-def _first(queue: dict[object, Carried]) -> tuple[CellBundle, int]:
-    """Take what fits into one frame, oldest first; at least one message."""
-    taken: list[CellMessage | CellReport | CellControl] = []
-    size = 0
-    while queue and len(taken) < BUNDLE_MESSAGES and size < BUNDLE_BYTES:
-        message = queue.pop(next(iter(queue)))
-        taken.append(message)
-        size += len(msgspec.msgpack.encode(message))
-    return CellBundle(taken), size
+class _Queue:
+    """What waits for one peer."""
+
+    def __init__(self) -> None:
+        self.orders: deque[CellControl] = deque()
+        """They stay until they were sent."""
+        self.waiting: dict[object, CellMessage | CellReport] = {}
+
+    def first(self) -> tuple[CellBundle, int]:
+        """All orders, then what fits into one frame, oldest first; at least one message. The orders stay in the queue."""
+        taken: list[CellMessage | CellReport | CellControl] = list(self.orders)
+        size = sum(len(msgspec.msgpack.encode(order)) for order in taken)
+        while self.waiting and len(taken) < BUNDLE_MESSAGES and size < BUNDLE_BYTES:
+            message = self.waiting.pop(next(iter(self.waiting)))
+            taken.append(message)
+            size += len(msgspec.msgpack.encode(message))
+        return CellBundle(taken), size
+
+    def done(self, bundle: CellBundle) -> None:
+        """The orders in it have arrived; others may have come or gone meanwhile."""
+        sent = {id(message) for message in bundle.messages}
+        self.orders = deque(order for order in self.orders if id(order) not in sent)

@@ -109,8 +109,7 @@ class Dht:
         if transport is None or transport.is_closing():
             return
         transport.close()
-        await self._upkeep.save_records()
-        await self._upkeep.save_contacts()
+        await self._upkeep.save()
 
     async def _restore(self) -> None:
         if self._record_book is not None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 
+import structlog
 from kademlia.node import Node
 
 from node.dht.lookup import NodeCrawl
@@ -15,7 +16,7 @@ from node.dht.rpc import KadProtocol
 from node.dht.storage import ContactBook, RecordBook, Storage
 from node.dht.table import KSIZE, contact_of
 from node.runtime import Runtime
-from protocol.errors import PeerError
+from protocol.errors import NotAvailable, PeerError
 from protocol.records import Record
 
 TICK_S = 60.0
@@ -30,6 +31,7 @@ HANDED_AT_ONCE = 8
 KEYS_AT_ONCE = 64
 """Keys judged between two turns of the event loop."""
 MAX_SAVED_CONTACTS = 100
+log = structlog.get_logger("dht")
 
 
 class Upkeep:
@@ -45,11 +47,15 @@ class Upkeep:
         self._newcomers: asyncio.Queue[Node] = asyncio.Queue(MAX_NEWCOMERS)
         self._doubted: asyncio.Queue[Node] = asyncio.Queue(MAX_DOUBTED)
         self._changed = asyncio.Event()
+        self._met = False
+        """A contact is new since contacts were last saved."""
 
     # ---- what others tell us --------------------------------------------------------------------------------------
 
     def newcomer(self, node: Node) -> None:
         """A contact is new. When too many come at once, republishing brings them what is theirs."""
+        self._met = True
+        self._changed.set()
         if not self._newcomers.full():
             self._newcomers.put_nowait(node)
 
@@ -89,13 +95,14 @@ class Upkeep:
             if self._runtime.monotonic() >= refresh_at:
                 refresh_at = self._runtime.monotonic() + REFRESH_S
                 await self._refresh()
-            await self.save_contacts()
+            self._met = True
+            self._changed.set()
 
     async def keep_saved(self) -> None:
         while True:
             await self._changed.wait()
             await asyncio.sleep(SAVE_DELAY_S)
-            await self.save_records()
+            await self.save()
 
     # ---- hand-over ------------------------------------------------------------------------------------------------
 
@@ -142,7 +149,17 @@ class Upkeep:
 
     # ---- disk -----------------------------------------------------------------------------------------------------
 
-    async def save_records(self) -> None:
+    async def save(self) -> None:
+        """What is new since the last time. A disk that refuses is tried again with the next minute: the memory serves meanwhile."""
+        try:
+            await self._save_records()
+            if self._met:
+                await self._save_contacts()
+                self._met = False
+        except NotAvailable as error:
+            log.warning("records and contacts not saved; trying again in a minute", reason=str(error))
+
+    async def _save_records(self) -> None:
         self._changed.clear()
         held, gone = self._storage.changes()
         if self._record_book is None or not (held or gone):
@@ -155,7 +172,7 @@ class Upkeep:
             if not saved:  # cancelled on the way down, most likely: `Dht.close` saves once more
                 self._storage.unsaved(held, gone)
 
-    async def save_contacts(self) -> None:
+    async def _save_contacts(self) -> None:
         """The contacts nearest to us; none is no news: a node that lost everybody keeps the last ones it knew."""
         near = self._protocol.router.find_neighbors(self._protocol.source_node, MAX_SAVED_CONTACTS)
         if self._contact_book is not None and near:

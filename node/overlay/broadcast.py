@@ -44,6 +44,11 @@ class _Outbox:
 
     waiting: deque[Gossip] = field(default_factory=lambda: deque(maxlen=OUTBOX))
     filled: asyncio.Event = field(default_factory=asyncio.Event)
+    empty: asyncio.Event = field(default_factory=asyncio.Event)
+    """Nothing waits, and nothing is half sent."""
+
+    def __post_init__(self) -> None:
+        self.empty.set()
 
 
 @dataclass(slots=True)
@@ -93,6 +98,10 @@ class Broadcast:
         """Stop sending."""
         for node_id in list(self._outboxes):
             self.neighbour_down(node_id)
+
+    async def flush(self) -> None:
+        """Until the neighbours were sent all that was said; give it a deadline."""
+        await asyncio.gather(*(outbox.empty.wait() for outbox, _ in self._outboxes.values()))
 
     async def publish(self, topic: str, body: bytes, ttl_s: float) -> Gossip:
         """Sign a statement, deliver it here and flood it."""
@@ -170,6 +179,7 @@ class Broadcast:
         entry = self._outboxes.get(node_id)
         if entry is not None:
             entry[0].waiting.append(gossip)
+            entry[0].empty.clear()
             entry[0].filled.set()
 
     async def _pump(self, node_id: NodeId, outbox: _Outbox) -> None:
@@ -183,3 +193,4 @@ class Broadcast:
                 except PeerError as error:
                     log.debug("gossip not sent", to=show_id(node_id), reason=str(error))
                     outbox.waiting.clear()
+            outbox.empty.set()

@@ -24,6 +24,7 @@ MAX_MEMBERS = 4_096
 TOPIC = "member"
 
 State = Literal["alive", "suspect", "dead", "left"]
+Shown = Literal["alive", "suspect", "dead", "stopped", "left"]
 
 
 @dataclass(slots=True)
@@ -37,10 +38,17 @@ class MemberView:
     """Monotonic seconds of the newest sign of life."""
     state: State = "alive"
     rtt_ms: float | None = None
+    stopped: bool = False
+    """The newest that it said is that it stops, and it has not been met since."""
 
     @property
     def node_id(self) -> NodeId:
         return self.member.node_id
+
+    @property
+    def shown(self) -> Shown:
+        """The state as people read it: a node that said it would be back is no failure."""
+        return "stopped" if self.state == "dead" and self.stopped else self.state
 
     @property
     def agents(self) -> list[AgentSummary]:
@@ -69,7 +77,8 @@ class Members:
         if old is None and len(self._views) >= MAX_MEMBERS:
             self._forget_one()
         view = MemberView(origin, announcement, gossip, self._runtime.monotonic(), rtt_ms=old.rtt_ms if old else None)
-        view.state = "left" if announcement.leaving else "alive"
+        view.state = "left" if announcement.leaving else "dead" if announcement.stopping else "alive"
+        view.stopped = announcement.stopping
         self._views[origin.node_id] = view
         if old is None or old.state != view.state:
             self._tell(view, old.state if old else None)
@@ -107,6 +116,13 @@ class Members:
             view.rtt_ms = rtt_ms
         if view.state != "left":
             self._change(view, "alive")
+
+    def met(self, node_id: NodeId) -> None:
+        """A link came up: whatever it said when it stopped is past."""
+        view = self._views.get(node_id)
+        if view is not None:
+            view.stopped = False
+            self.seen(node_id)
 
     def doubt(self, node_id: NodeId, verdict: Literal["suspect", "dead"]) -> None:
         """A failure was seen: a lost link, an unanswered probe or call."""

@@ -58,8 +58,8 @@ class Neighbours:
         self._bootstrap = bootstrap
         self._view: dict[NodeId, int] = {}
         self._wake = asyncio.Event()
-        self.joined = asyncio.Event()
-        """Set once a neighbour is there for the first time."""
+        self.sought = asyncio.Event()
+        """Set once a neighbour is there, or everybody known was dialled in vain."""
         self.refused: str | None = None
         """Why a bootstrap peer would not have us, when that is a matter of certificates rather than of luck."""
         exchange.watcher = self
@@ -74,7 +74,7 @@ class Neighbours:
         return sorted(self._view)
 
     def link_up(self, peer: Member, hello: Hello) -> None:
-        self._members.seen(peer.node_id)
+        self._members.met(peer.node_id)
 
     def link_down(self, peer: Member, left: bool) -> None:
         """A lost link is a suspicion; a goodbye means that the process ended (it may come back: SIGTERM is not `leave`)."""
@@ -97,6 +97,7 @@ class Neighbours:
             if period % REJOIN_EVERY == 0:
                 await self._try_the_dead()
             await self._fill()
+            self.sought.set()
             period += 1
             pause = PERIOD_S if self._view or self.alone else delay
             delay = min(BACKOFF_S[1], delay * 2)
@@ -124,10 +125,7 @@ class Neighbours:
         for node_id in candidates[:missing]:
             await self._court(node_id)
         if not self._view:
-            for address in self._bootstrap():
-                await self._knock(address)
-                if self._view:
-                    break
+            await asyncio.gather(*(self._knock(address) for address in self._bootstrap()))
 
     async def _shuffle(self) -> None:
         """Swap one neighbour of a full view for a random member."""
@@ -166,6 +164,7 @@ class Neighbours:
         else:
             self._gain(node_id)
             await self._sync(node_id)
+            self.sought.set()
 
     async def _sync(self, node_id: NodeId) -> None:
         """Anti-entropy: take over the announcements a neighbour holds; each is verified like any other gossip."""
@@ -233,7 +232,6 @@ class Neighbours:
         self._view[node_id] = 0
         self._broadcast.neighbour_up(node_id)
         self._members.seen(node_id)
-        self.joined.set()
 
     def _lose(self, node_id: NodeId) -> None:
         if self._view.pop(node_id, None) is not None:

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-State = Literal["alive", "suspect", "dead", "left"]
+State = Literal["alive", "suspect", "dead", "stopped", "left"]
+"""`dead`: it went without a word; `stopped`: it said that it would be back; `left`: that it would not."""
 
 
 class BrainInfo(Struct, frozen=True):
@@ -42,6 +43,10 @@ class NodeInfo(Struct, frozen=True):
     """By which the swarm's memory is found, as its founder settled: `words` or `minilm`."""
     embedder_problem: str = ""
     """Why this node can neither search that memory nor add to it, with the remedy; empty when it can."""
+    neighbours: int = 0
+    """Nodes that this one is linked with for good; 0 while it is alone."""
+    members: int = 1
+    """Live nodes of the swarm, as far as this one knows, itself included."""
 
 
 class PeerInfo(Struct, frozen=True):
@@ -56,6 +61,8 @@ class PeerInfo(Struct, frozen=True):
 class Peers(Struct, frozen=True):
     neighbours: list[PeerInfo]
     members: list[PeerInfo]
+    node_id: str = ""
+    """Whose view this is; it is one of `members`."""
 
 
 class TokenRequest(Struct, frozen=True, forbid_unknown_fields=True):
@@ -120,3 +127,7 @@ class Ready(Struct, frozen=True):
     node_id: str
     address: str
     api: str
+    neighbours: int = 0
+    """Members that are its neighbours by now."""
+    known: int = 0
+    """Addresses of members that it dials while it has no neighbour."""

@@ -45,6 +45,8 @@ class Announcement(Struct, frozen=True, array_like=True, tag=11):
     leaving: bool = False
     capacity: Annotated[int, Meta(ge=0, le=1024)] = 1
     """Cores that it lends to cells of anybody's runs."""
+    stopping: bool = False
+    """It ends now and keeps its place: not a failure, and back some day."""
 
 
 class Gossip(Struct, frozen=True, array_like=True, tag=12):

@@ -251,4 +251,4 @@ def _sent(client: Client) -> tuple[float, float, float]:
         name, _, value = line.partition(" ")
         if name.startswith("moot_cell_"):
             values[name] = float(value)
-    return values["moot_cell_messages"], values["moot_cell_bytes"], values["moot_cell_frames"]
+    return values["moot_cell_messages_total"], values["moot_cell_bytes_total"], values["moot_cell_frames_total"]

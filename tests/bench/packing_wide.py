@@ -50,4 +50,4 @@ def wide(seeds: int, tell: Callable[[str], None], report: Report) -> None:
 
 def _tokens(client: Client) -> float:
     text = client.download("/metrics").decode()
-    return sum(float(found) for found in re.findall(r"^moot_cell_tokens (\S+)", text, re.MULTILINE))
+    return sum(float(found) for found in re.findall(r"^moot_cell_tokens_total (\S+)", text, re.MULTILINE))

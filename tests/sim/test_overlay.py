@@ -145,7 +145,7 @@ def test_a_bootstrap_peer_that_comes_up_late_is_found(seed: int) -> None:
         early = Peer(world, "early", [f"{world.host('late')}:{PORT}"])
         await early.start(tasks)
         await asyncio.sleep(300)
-        assert not early.neighbours.joined.is_set()
+        assert not early.neighbours.view
         late = Peer(world, "late", [])
         await late.start(tasks)
         await asyncio.sleep(60)

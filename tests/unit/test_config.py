@@ -65,3 +65,15 @@ def test_the_embedder_that_a_founder_pins_comes_from_flag_environment_or_file(tm
     assert load_config({"embedder": "words"}, {"MOOT_EMBEDDER": "minilm"}, file).embedder == "words"
     with pytest.raises(InvalidRequest, match="embedder"):
         load_config({"embedder": "word2vec"}, {})
+
+
+def test_a_wrong_setting_is_named_with_the_place_it_comes_from(tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text('port = "high"\n')
+    with pytest.raises(InvalidRequest, match=r"'port', from .*c\.toml, is not right: expected `int`"):
+        load_config({}, {}, file)
+    file.write_text("prot = 7337\n")
+    with pytest.raises(InvalidRequest, match=r"no setting 'prot', which .*c\.toml gives: did you mean 'port'\?"):
+        load_config({}, {}, file)
+    with pytest.raises(InvalidRequest, match=r"'agents', from the environment"):
+        load_config({}, {"MOOT_AGENTS": "many"})

@@ -78,3 +78,16 @@ def test_a_database_of_a_newer_moot_is_refused(tmp_path: Path) -> None:
     raw.close()
     with pytest.raises(NotAvailable, match="update moot"):
         Store(path, SystemRuntime())
+
+
+async def test_a_full_disk_is_called_so_and_costs_nothing_that_was_saved(tmp_path: Path) -> None:
+    store = Store(tmp_path / "moot.sqlite3", SystemRuntime())
+    await store.write(lambda db: db.execute("INSERT INTO meta VALUES ('a', x'01')").rowcount)
+    await store.write(lambda db: db.execute("PRAGMA max_page_count=1").fetchall())  # SQLite reports a full disk from here on
+    with pytest.raises(NotAvailable, match="is full: make room") as failure:
+        await store.write(lambda db: db.execute("INSERT INTO meta VALUES ('b', zeroblob(1000000))").rowcount)
+    assert "move that file" not in str(failure.value)
+    await store.write(lambda db: db.execute("PRAGMA max_page_count=100000").fetchall())
+    await store.write(lambda db: db.execute("INSERT INTO meta VALUES ('c', x'01')").rowcount)
+    assert await store.read(names) == ["a", "c"]
+    store.close()

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from node.cells.grid import MAX_NEIGHBOURS, TOPOLOGIES, neighbours, overlay_graph
-from node.cells.home import PARAMS
+from node.cells.job import PARAMS
 from node.cells.progress import Progress
 from node.tasks.colouring import COLOURS, Colouring
 from node.tasks.registry import checked_values, make_task, shipped_tasks

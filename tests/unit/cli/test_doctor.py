@@ -187,3 +187,9 @@ def test_an_embedder_that_there_is_not_is_refused(moot: Moot) -> None:
     shown = moot("doctor", "--embedder", "word2vec")
     assert shown.code == 2
     assert "embedder" in shown.err
+
+
+def test_what_is_no_token_is_found_before_a_keeper_is_asked(moot: Moot, tmp_path: Path) -> None:
+    shown = moot("doctor", "--data-dir", str(tmp_path), "--port", "0", "--api-port", "0", "--token", "moot1-cut-off")
+    assert shown.code == 1
+    assert "no  token: What was given is no join token" in shown.out

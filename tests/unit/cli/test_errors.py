@@ -151,3 +151,13 @@ def test_ctrl_c_exits_130_and_cancels_the_question(api: str, daemon: FakeDaemon)
     assert (asking.returncode, out) == (130, "")
     assert "Traceback" not in err
     assert cancelled.wait(60)
+
+
+def test_a_daemon_that_hangs_is_waited_for_aloud_and_not_for_ever(moot: Moot, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cli.client.NOTICE_S", 0.05)
+    monkeypatch.setattr("cli.client.LOOK_S", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        shown = moot("status", "--api", f"http://127.0.0.1:{silent.getsockname()[1]}")
+    assert shown.code == 3
+    assert shown.err.splitlines()[0].startswith("moot: waiting for the daemon")
+    assert "does not answer in time" in shown.err.splitlines()[-1]

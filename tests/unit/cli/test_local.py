@@ -55,6 +55,14 @@ def test_a_daemon_without_an_api_is_stopped_by_signal(tmp_path: Path, holder: su
     assert not is_running(tmp_path)
 
 
+def test_stop_ends_a_daemon_whose_api_does_not_answer(moot: Moot, tmp_path: Path, holder: subprocess.Popen[str]) -> None:
+    (tmp_path / "api.json").write_text(json.dumps({"api": "http://127.0.0.1:1", "admin_token": "x", "pid": 1, "node_id": "n"}))
+    shown = moot("stop", "--data-dir", str(tmp_path))
+    assert (shown.code, shown.out) == (0, "stopped\n")
+    assert "does not answer" in shown.err
+    assert holder.wait(10) != 0
+
+
 def test_a_daemon_that_cannot_start_is_quoted(tmp_path: Path) -> None:
     starting = start(tmp_path / "node", ["--port", "70000"])
     with pytest.raises(NotAvailable, match="--port"):

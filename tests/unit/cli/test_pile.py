@@ -10,7 +10,7 @@ import pytest
 
 from cli import pile as piles
 from cli.pile import open_pile, write
-from protocol.errors import InvalidRequest, NotAvailable, NotFound, UserError
+from protocol.errors import InvalidRequest, NotAvailable, UserError
 from protocol.labelling import RowLabel
 
 LABEL = RowLabel("billing", 0.9, 1.0, "", "a=billing")
@@ -27,7 +27,7 @@ def labels(count: int) -> Iterator[RowLabel]:
 
 
 def test_a_missing_file_and_a_missing_column_name_what_there_is(tmp_path: Path) -> None:
-    with pytest.raises(NotFound, match=r"nothing\.csv"):
+    with pytest.raises(InvalidRequest, match=r"nothing\.csv"):
         open_pile(tmp_path / "nothing.csv")
     with pytest.raises(InvalidRequest, match="no column 'body': it has id, text"):
         open_pile(made(tmp_path, "id,text\n1,hello\n"), "body")

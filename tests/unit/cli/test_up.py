@@ -83,7 +83,8 @@ def test_join_is_up_with_an_address(moot: Moot, noted: NotedDaemon) -> None:
 
 def test_with_json_stdout_is_one_line(moot: Moot, noted: NotedDaemon, home: Path) -> None:
     shown = moot("up", "--data-dir", str(home), "--json")
-    assert json.loads(shown.out) == {"event": "ready", "node_id": NODE, "address": "127.0.0.1:7337", "api": "http://127.0.0.1:8337"}
+    said = {"event": "ready", "node_id": NODE, "address": "127.0.0.1:7337", "api": "http://127.0.0.1:8337", "neighbours": 0, "known": 0}
+    assert json.loads(shown.out) == said
     assert shown.err.splitlines() == ["note: a sentence for people", "gemma: reading weights", "gemma: warming up"]
 
 
