@@ -11,6 +11,7 @@ from node.label.crew import Crew, Reader
 from node.label.desk import Desk
 from node.label.lending import Lending
 from node.label.sharing import TOPIC, Sharing
+from node.label.whereabouts import Shelf
 from node.links.exchange import Exchange
 from node.overlay.broadcast import Broadcast
 from node.runtime import Runtime
@@ -27,10 +28,11 @@ def build_desk(
     blobs: Blobs,
     broadcast: Broadcast,
     around: Around | None = None,
+    shelf: Shelf | None = None,
 ) -> Desk:
-    """`living` names the live nodes, this one included."""
+    """`living` names the live nodes, this one included; `shelf` is the DHT."""
     reader, book, me = Reader(runtime), LabelBook(store), credentials().node_id
-    sharing = Sharing(runtime, credentials, book, blobs, exchange, broadcast, living)
+    sharing = Sharing(runtime, credentials, book, blobs, exchange, broadcast, living, shelf)
     broadcast.on(TOPIC, sharing.deliver)
     crew, lending = Crew(runtime, me, exchange, living, reader), Lending(me, exchange, living)
     return Desk(runtime, me, book, reader, crew, lending, sharing, around)

@@ -61,7 +61,7 @@ def _set(owner: Any, attribute: str, value: Any) -> Iterator[None]:
         setattr(owner, attribute, before)
 
 
-def _sets(shelf: Shelf, seed: int) -> Iterator[tuple[Split, Split]]:
+def development_sets(shelf: Shelf, seed: int) -> Iterator[tuple[Split, Split]]:
     for name in ("dev_banking12", "dev_clinc15"):
         yield shelf.load(f"{name}_train"), shelf.load(f"{name}_test")
     for name in ("banking12_train", "clinc_banking15_train"):
@@ -75,7 +75,7 @@ def _score(shelf: Shelf) -> dict[str, list[float]]:
     """Means over sets and seeds at each of the four stages."""
     found: dict[int, list[tuple[float, float, float]]] = {stop: [] for stop in STOPS}
     for seed in SEEDS:
-        for train, test in _sets(shelf, seed):
+        for train, test in development_sets(shelf, seed):
             for stage in taught(train, seed):
                 shares, pile = stage.panel.judge(test.texts, test.vectors).shares, stage.panel.judge_pile().shares
                 hit, here = stage.names[shares.argmax(1)] == test.gold, stage.names[pile.argmax(1)] == train.gold

@@ -1,0 +1,137 @@
+"""Heads that divide: when, onto which machine, and what becomes of the children.
+
+After every measurement a node that has a project's learners looks at them. Of those nodes one is the next birthplace
+(`protocol.heads.birthplace`): if a head is clearly fitter than the others and there is room, it bears a child of that head, with a
+mutated genome, and says so. The child is on trial there. Once corrections held back show that it helps, its bearer says that it votes,
+and every node with the learners builds it; a child that does not help within `PATIENCE` measurements dies, and so does the least fit
+beyond `MAX_HEADS`. Founders do not die: they are what a child must add to.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from node.label.around import Around
+from node.label.book import LabelBook
+from node.label.room import why_no_child
+from node.label.sharing import Sharing
+from node.runtime import Worker
+from protocol.heads import (
+    MAX_HEADS,
+    MAX_TOLD,
+    PATIENCE,
+    HeadGenome,
+    HeadStatement,
+    birthplace,
+    head_id,
+    mutate,
+    show_head,
+    who_dies,
+    who_divides,
+)
+from protocol.identity import NodeId, node_id_of
+
+if TYPE_CHECKING:
+    from node.label.bench import Bench
+    from node.label.heads import Head
+
+
+class Births:
+    """Of all projects with learners here. `learners` is the thread that a bench works on; building a head goes beside it."""
+
+    def __init__(
+        self,
+        me: NodeId,
+        rng: random.Random,
+        book: LabelBook,
+        sharing: Sharing,
+        around: Around,
+        learners: Worker,
+        beside: Worker,
+    ) -> None:
+        self._me = me
+        self._rng = rng
+        self._book = book
+        self._sharing = sharing
+        self._around = around
+        self._learners = learners
+        self._beside = beside
+        self._trials: dict[bytes, set[int]] = {}
+        """At how many corrections each child on trial here was measured."""
+
+    async def genomes(self, project: str, founders: Callable[[], tuple[HeadGenome, ...]], *, home: bool) -> list[HeadGenome]:
+        """Of the heads that vote, if corrections let them; where the project has none yet, its home names the founders."""
+        found = await self._voting(project)
+        if not found and home:
+            for genome in founders():
+                await self._sharing.say_head(project, genome, "votes")
+            found = await self._voting(project)
+        return found or list(founders())
+
+    async def update(self, project: str, bench: Bench) -> None:
+        """Build the children that others proposed and drop those that died; the next measurement says who of them votes."""
+        wanted = [genome for genome in await self._voting(project) if genome.generation > 0]
+        if [head_id(genome) for genome in wanted] == bench.lineup.proposed:
+            return
+        built: list[Head] = []
+        for genome in wanted:
+            known = bench.lineup.built(genome)
+            built.append(known if known is not None else await self._beside.run(bench.lineup.build, genome))
+        await self._learners.run(bench.lineup.propose, built)
+
+    async def after_measuring(self, project: str, bench: Bench, home: NodeId) -> None:
+        """Judge the child on trial here, bury what is beyond capacity, and bear the next child where it is this node's turn."""
+        await self._judge(project, bench)
+        children = [head_id(genome) for genome in await self._voting(project) if genome.generation > 0]
+        for head in who_dies(bench.lineup.fits, children, MAX_HEADS - bench.lineup.founders):
+            await self._sharing.say_head(project, next(one for one in bench.lineup.genomes if head_id(one) == head), "dead")
+        await self.update(project, bench)
+        if bench.lineup.child is None:
+            await self._bear(project, bench, home)
+
+    async def _judge(self, project: str, bench: Bench) -> None:
+        child, trial = bench.lineup.child, bench.lineup.trial
+        if child is None or trial is None:
+            return
+        measured = self._trials.setdefault(child.id, set())
+        measured.add(bench.lineup.fits[child.id].corrections)
+        if trial.low > 0:
+            await self._sharing.say_head(project, child.genome, "votes")
+        elif len(measured) >= PATIENCE:
+            await self._learners.run(bench.lineup.try_child, None)
+            await self._sharing.say_head(project, child.genome, "dead")
+        else:
+            return
+        del self._trials[child.id]
+
+    async def _bear(self, project: str, bench: Bench, home: NodeId) -> None:
+        said = await self._book.heads(project)
+        born = sum(one.genome.generation > 0 for one in said)
+        learners = self._sharing.learners(project) or [self._me]
+        if len(said) >= MAX_TOLD or birthplace(learners, home, f"{project} {born}".encode()) != self._me:
+            return
+        voting = {head.id: head.genome for head in bench.lineup.voting}
+        parent = who_divides(bench.lineup.fits, list(voting))
+        if parent is None or why_no_child(len(bench.lineup.genomes), self._around.capacity):
+            return
+        left = [one.genome for one in said if one.standing == "tried" and node_id_of(one.bearer) == self._me]  # a stop left it behind
+        genome = left[0] if left else mutate(voting[parent], self._rng)
+        child = await self._beside.run(bench.lineup.build, genome)
+        await self._learners.run(bench.lineup.try_child, child)
+        if not left:
+            await self._sharing.say_head(project, genome, "tried")
+
+    async def _voting(self, project: str) -> list[HeadGenome]:
+        return [said.genome for said in await self._book.heads(project) if said.standing == "votes"]
+
+
+def told(said: HeadStatement, name_of: Callable[[NodeId], str]) -> str:
+    """A statement on a head, for people; empty for a founder."""
+    child, where = show_head(head_id(said.genome)), name_of(node_id_of(said.bearer))
+    if said.genome.generation == 0:
+        return ""
+    if said.standing == "tried":
+        return f"head {show_head(said.genome.parent)} divided: child {child} on {where}"
+    return f"head {child} of {where} votes: corrections held back show that it helps" if said.standing == "votes" else f"head {child} died"
