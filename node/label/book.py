@@ -177,7 +177,8 @@ class LabelBook:
     async def authors(self, project: str) -> list[tuple[bytes, int]]:
         """How many answers that stand, skips aside, are of each key."""
         query = """SELECT author, count(*) FROM label_answers
-                   WHERE project = ? AND statement IS NOT NULL AND label IS NOT NULL AND NOT undone GROUP BY author ORDER BY count(*) DESC, author"""
+                   WHERE project = ? AND statement IS NOT NULL AND label IS NOT NULL AND NOT undone
+                   GROUP BY author ORDER BY count(*) DESC, author"""
         return await self._store.read(lambda db: db.execute(query, (project,)).fetchall())
 
     async def heads(self, project: str) -> list[HeadStatement]:
