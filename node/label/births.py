@@ -60,6 +60,8 @@ class Births:
         self._beside = beside
         self._trials: dict[bytes, set[int]] = {}
         """At how many corrections each child on trial here was measured."""
+        self._born_at: dict[str, int] = {}
+        """At how many corrections a project's last child was born here: one birth for one look at them."""
 
     async def genomes(self, project: str, founders: Callable[[], tuple[HeadGenome, ...]], *, home: bool) -> list[HeadGenome]:
         """Of the heads that vote, if corrections let them; where the project has none yet, its home names the founders."""
@@ -83,28 +85,32 @@ class Births:
 
     async def after_measuring(self, project: str, bench: Bench, home: NodeId) -> None:
         """Judge the child on trial here, bury what is beyond capacity, and bear the next child where it is this node's turn."""
-        await self._judge(project, bench)
+        tried = bench.lineup.child
+        on_trial = await self._judge(project, bench)
         children = [head_id(genome) for genome in await self._voting(project) if genome.generation > 0]
         for head in who_dies(bench.lineup.fits, children, MAX_HEADS - bench.lineup.founders):
             await self._sharing.say_head(project, next(one for one in bench.lineup.genomes if head_id(one) == head), "dead")
         await self.update(project, bench)
+        if not on_trial and bench.lineup.child is tried:
+            await self._learners.run(bench.lineup.try_child, None)
         if bench.lineup.child is None:
             await self._bear(project, bench, home)
 
-    async def _judge(self, project: str, bench: Bench) -> None:
+    async def _judge(self, project: str, bench: Bench) -> bool:
+        """Whether the child is still on trial."""
         child, trial = bench.lineup.child, bench.lineup.trial
         if child is None or trial is None:
-            return
+            return True
         measured = self._trials.setdefault(child.id, set())
         measured.add(bench.lineup.fits[child.id].corrections)
         if trial.low > 0:
             await self._sharing.say_head(project, child.genome, "votes")
         elif len(measured) >= PATIENCE:
-            await self._learners.run(bench.lineup.try_child, None)
             await self._sharing.say_head(project, child.genome, "dead")
         else:
-            return
+            return True
         del self._trials[child.id]
+        return False
 
     async def _bear(self, project: str, bench: Bench, home: NodeId) -> None:
         said = await self._book.heads(project)
@@ -114,8 +120,10 @@ class Births:
             return
         voting = {head.id: head.genome for head in bench.lineup.voting}
         parent = who_divides(bench.lineup.fits, list(voting))
-        if parent is None or why_no_child(len(bench.lineup.genomes), self._around.capacity):
+        measured = max((fit.corrections for fit in bench.lineup.fits.values()), default=0)
+        if parent is None or measured <= self._born_at.get(project, 0) or why_no_child(len(bench.lineup.genomes), self._around.capacity):
             return
+        self._born_at[project] = measured
         left = [one.genome for one in said if one.standing == "tried" and node_id_of(one.bearer) == self._me]  # a stop left it behind
         genome = left[0] if left else mutate(voting[parent], self._rng)
         child = await self._beside.run(bench.lineup.build, genome)
@@ -129,9 +137,8 @@ class Births:
 
 def told(said: HeadStatement, name_of: Callable[[NodeId], str]) -> str:
     """A statement on a head, for people; empty for a founder."""
-    child, where = show_head(head_id(said.genome)), name_of(node_id_of(said.bearer))
     if said.genome.generation == 0:
         return ""
-    if said.standing == "tried":
-        return f"head {show_head(said.genome.parent)} divided: child {child} on {where}"
-    return f"head {child} of {where} votes: corrections held back show that it helps" if said.standing == "votes" else f"head {child} died"
+    parent, child, where = show_head(said.genome.parent), show_head(head_id(said.genome)), name_of(node_id_of(said.bearer))
+    now = {"tried": "", "votes": ", which votes: corrections held back show that it helps", "dead": ", which died"}[said.standing]
+    return f"head {parent} divided: child {child} on {where}{now}"

@@ -199,6 +199,7 @@ class Desk:
 
     async def judge(self, project: str, texts: list[str]) -> list[RowLabel]:
         """New texts, by the learners here; where they cannot be, by those of another node. Raises `NotFound` when there is none."""
+        await self._projects.opened()
         if project in self._projects.own:
             return await self._judge_here(project, texts)
         if project not in self.known():

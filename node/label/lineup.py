@@ -43,7 +43,7 @@ class Lineup:
         """Proposed by the nodes that bore them, in the order of their birth."""
         self.voting: tuple[Head, ...] = tuple(self._founders)
         self.changed = bool(self._children)
-        """Whether children came or went since the last measurement."""
+        """Whether heads came or went since the last measurement: another is due."""
         self.child: Head | None = None
         """On trial here."""
         self.trial: Gain | None = None
@@ -70,6 +70,7 @@ class Lineup:
 
     def try_child(self, child: Head | None) -> None:
         self.child, self.trial = child, None
+        self.changed = self.changed or child is not None
 
     def propose(self, children: Sequence[Head]) -> None:
         """These children and no others, from the next measurement on; they vote if it shows that they help."""

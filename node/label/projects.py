@@ -34,6 +34,10 @@ class Projects:
         await self._sharing.open()
         self._loaded.set()
 
+    async def opened(self) -> None:
+        """When `open` is done."""
+        await self._loaded.wait()
+
     def known(self) -> list[str]:
         """Projects that this node can answer for: its own, and the swarm's."""
         return list(dict.fromkeys([*self.own, *self._sharing.charters]))

@@ -44,6 +44,7 @@ class Life:
                 dying = set(who_dies(line.fits, [head.id for head in self._children], 4))
                 self._children = [head for head in self._children if head.id not in dying]
                 line.propose(self._children)
+                line.try_child(None)
             elif self._trials >= PATIENCE:
                 line.try_child(None)
         if line.child is None:
