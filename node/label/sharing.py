@@ -264,16 +264,19 @@ class Sharing:
     async def _catch_up(self) -> None:
         """Ask a random node for what this one lacks, then fetch rows of projects that are new here."""
         while True:
-            others = [node for node in self._living() if node != self._credentials().node_id]
-            if others:
-                try:
-                    await self._ask(self._rng.choice(others))
-                except PeerError as error:
-                    log.debug("no labelling news", reason=str(error))
+            await self._ask_somebody()
             for charter in [charter for charter in self.charters.values() if not self.pools.whole(charter)]:
                 await self.pools.fetch(charter)
             await self._write_notice()
             await asyncio.sleep(SYNC_S)
+
+    async def _ask_somebody(self) -> None:
+        others = [node for node in self._living() if node != self._me()]
+        if others:
+            try:
+                await self._ask(self._rng.choice(others))
+            except PeerError as error:
+                log.debug("no labelling news", reason=str(error))
 
     async def _write_notice(self) -> None:
         """In the DHT, of one project that is whole here: writing costs a look-up and some stores."""
