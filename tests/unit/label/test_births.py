@@ -141,6 +141,6 @@ async def test_nobody_names_founders_of_anothers_project_or_speaks_for_anothers_
         await first._sharing._take(News([], [], [sign_head(thief, one) for one in said]))
         assert await any_of(first, project, "votes") is False
         assert not any(said.genome in (strange, child) for said in await first._book.heads(project))
+        _, other = town.nodes.values()
         with pytest.raises(BadSignature):
-            _, other = town.nodes.values()
             await other.publish("labelling", pack_news(News([], [], [sign_head(thief, said[0])])), 60)
