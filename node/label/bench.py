@@ -155,7 +155,7 @@ class Bench:
 
     def heads(self) -> dict[str, float]:
         """Weight of each learner; of a guest that is asked, beside their sum of 1, what its vote adds on the rows that it reads."""
-        weights = dict(zip(self.panel.names, self.panel.weights, strict=True))
+        weights = dict(zip(self.panel.names, self.panel.weights, strict=False))  # a measurement may be changing both at this moment
         guests = {name: guest.weight for name, guest in self.guests.known.items() if guest.weight}
         return {name: round(float(weight), 3) for name, weight in (weights | guests).items()}
 

@@ -81,7 +81,7 @@ class Benches:
             if reason := self.declines(project, record, charter.rows if charter is not None else 0):
                 where = ", ".join(self._around.name_of(node) for node in self._sharing.learners(project)) or record.home
                 raise NotAvailable(f"This node has no room for the learners of project {project} ({reason}): ask {where}.")
-            bench = self._open.pop(project, None)
+            bench = self._open.get(project)
             loaded = bench is None
             if bench is None:
                 from node.label.bench import Bench  # numpy: a node that labels nothing does without
@@ -99,6 +99,7 @@ class Benches:
                 await self.thread.run(bench.open, record.labels, genomes)
             elif project in self._stale:
                 await self.learn(project, record, bench)
+            self._open.pop(project, None)  # only now: others are told that the learners are here
             self._open[project] = bench
             if record.home:
                 self._foreign.add(project)

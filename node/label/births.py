@@ -70,16 +70,19 @@ class Births:
             for genome in founders():
                 await self._sharing.say_head(project, genome, "votes")
             found = await self._voting(project)
-        return found or list(founders())
+        children = [genome for genome in found if genome.generation > 0]
+        return [*(genome for genome in found if genome.generation == 0), *children[:MAX_HEADS]] if found else list(founders())
 
     async def update(self, project: str, bench: Bench) -> None:
         """Build the children that others proposed and drop those that died; the next measurement says who of them votes."""
-        wanted = [genome for genome in await self._voting(project) if genome.generation > 0]
+        children = [genome for genome in await self._voting(project) if genome.generation > 0]
+        here = bench.lineup.built
+        wanted = sorted(children, key=lambda genome: here(genome) is None)[:MAX_HEADS]  # more than may live: the least fit of them die
         if [head_id(genome) for genome in wanted] == bench.lineup.proposed:
             return
         built: list[Head] = []
         for genome in wanted:
-            known = bench.lineup.built(genome)
+            known = here(genome)
             built.append(known if known is not None else await self._beside.run(bench.lineup.build, genome))
         await self._learners.run(bench.lineup.propose, built)
 
@@ -87,8 +90,7 @@ class Births:
         """Judge the child on trial here, bury what is beyond capacity, and bear the next child where it is this node's turn."""
         tried = bench.lineup.child
         on_trial = await self._judge(project, bench)
-        children = [head_id(genome) for genome in await self._voting(project) if genome.generation > 0]
-        for head in who_dies(bench.lineup.fits, children, MAX_HEADS - bench.lineup.founders):
+        for head in who_dies(bench.lineup.fits, bench.lineup.proposed, MAX_HEADS - len(bench.lineup.founders)):
             await self._sharing.say_head(project, next(one for one in bench.lineup.genomes if head_id(one) == head), "dead")
         await self.update(project, bench)
         if not on_trial and bench.lineup.child is tried:
@@ -118,7 +120,7 @@ class Births:
         learners = self._sharing.learners(project) or [self._me]
         if len(said) >= MAX_TOLD or birthplace(learners, home, f"{project} {born}".encode()) != self._me:
             return
-        voting = {head.id: head.genome for head in bench.lineup.voting}
+        voting = {head.id: head.genome for head in bench.panel.heads}
         parent = who_divides(bench.lineup.fits, list(voting))
         measured = max((fit.corrections for fit in bench.lineup.fits.values()), default=0)
         if parent is None or measured <= self._born_at.get(project, 0) or why_no_child(len(bench.lineup.genomes), self._around.capacity):

@@ -41,7 +41,6 @@ class Lineup:
         self._founders = [workshop.build(genome) for genome in genomes if genome.generation == 0]
         self._children = {head_id(genome): workshop.build(genome) for genome in genomes if genome.generation > 0}
         """Proposed by the nodes that bore them, in the order of their birth."""
-        self.voting: tuple[Head, ...] = tuple(self._founders)
         self.changed = bool(self._children)
         """Whether heads came or went since the last measurement: another is due."""
         self.child: Head | None = None
@@ -56,8 +55,9 @@ class Lineup:
         return [head.genome for head in (*self._founders, *self._children.values())]
 
     @property
-    def founders(self) -> int:
-        return len(self._founders)
+    def founders(self) -> tuple[Head, ...]:
+        """They always vote."""
+        return tuple(self._founders)
 
     @property
     def proposed(self) -> list[bytes]:
@@ -91,9 +91,11 @@ class Lineup:
         heads = [*self._founders, *self._children.values(), *([self.child] if self.child is not None else [])]
         return {head.id: head.held_back(rows, targets, folds) for head in heads}
 
-    def take(self, votes: Mapping[bytes, Matrix], rows: Indices, labels: Indices, stands_for: Matrix, weigh: Weigh) -> list[float]:
-        """Decide who votes, from what was held back; the log-losses of those who do."""
-        at, targets = np.arange(len(labels)), np.eye(next(iter(votes.values())).shape[1], dtype=np.float32)[labels]
+    def take(
+        self, votes: Mapping[bytes, Matrix], labels: Indices, stands_for: Matrix, weigh: Weigh
+    ) -> tuple[tuple[Head, ...], list[float]]:
+        """Decide who votes, from what was held back; those who do, and their log-losses."""
+        at = np.arange(len(labels))
         self.fits = {
             head: Fitness(
                 float(-(stands_for * logs(vote)[at, labels]).sum()), float((stands_for * (vote.argmax(1) == labels)).sum()), len(labels)
@@ -113,13 +115,10 @@ class Lineup:
         for child in self._children.values():
             if child.id in votes and gain(voting, child).mean > 0:
                 voting.append(child)
-        for head in voting:
-            if head not in self.voting:
-                head.fit(rows, targets)
-        self.voting, self.changed = tuple(voting), False
+        self.changed = False
         if self.child is not None and self.child.id in votes:
             self.trial = gain(voting, self.child)
-        return [self.fits[head.id].loss for head in voting]
+        return tuple(voting), [self.fits[head.id].loss for head in voting]
 
     def _weights(self, heads: Sequence[Head], weigh: Weigh) -> Matrix:
         return weigh(heads, [self.fits[head.id].loss for head in heads])

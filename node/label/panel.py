@@ -76,8 +76,11 @@ class Panel:
         workshop = Workshop(texts, self.views)
         self.graph = workshop.graph("joint")
         self.lineup = Lineup(workshop, genomes or founders())
+        self.heads = self.lineup.founders
+        """Those that vote."""
         self._trust = np.ones(len(self.heads), np.float32)
         self.weights = np.full(len(self.heads), 1 / len(self.heads), np.float32)
+        self._taught: tuple[Indices, Matrix] | None = None
         self.calibration: Calibration = usual(1, 1)
         self.held_back: HeldBack | None = None
         self._company_here = self._company(self.views)
@@ -86,17 +89,13 @@ class Panel:
         self._stranger = 0.0
 
     @property
-    def heads(self) -> tuple[Head, ...]:
-        """Those that vote."""
-        return self.lineup.voting
-
-    @property
     def names(self) -> tuple[str, ...]:
         return tuple(head.name for head in self.heads)
 
     def learn(self, rows: Indices, labels: Indices, count: int) -> None:
         """All corrections so far: rows of the pile, their labels, and how many labels there are."""
         targets = np.eye(count, dtype=np.float32)[labels]
+        self._taught = rows, targets
         for head in self.heads:
             head.fit(rows, targets)
         self.weights = _weights(self.heads, self._trust, len(rows), len(np.unique(labels)))
@@ -127,8 +126,12 @@ class Panel:
         def weigh(heads: Sequence[Head], losses: Sequence[float]) -> Matrix:
             return _weights(heads, _trust(losses, len(rows)), len(rows), known)
 
-        self._trust = _trust(self.lineup.take(held.votes, rows, labels, held.stands_for, weigh), len(rows))
-        self.weights = _weights(self.heads, self._trust, len(rows), known)
+        heads, losses = self.lineup.take(held.votes, labels, held.stands_for, weigh)
+        for head in heads:
+            if head not in self.heads and self._taught is not None:  # what is known now, which may be more than was held back
+                head.fit(*self._taught)
+        self._trust = _trust(losses, len(rows))
+        self.heads, self.weights = heads, _weights(heads, self._trust, len(rows), known)
         votes = [held.votes[head.id] for head in self.heads]
         self.held_back = HeldBack(rows, labels, self._scores(votes))
         self.calibration = calibrate(self.held_back.scores, labels, known)

@@ -41,7 +41,7 @@ from protocol.corrections import (
 )
 from protocol.errors import BadSignature, Malformed, PeerError
 from protocol.heads import MAX_TOLD, HeadGenome, HeadStatement, Standing, check_statement_of_head, head_id, sign_head
-from protocol.identity import Credentials, Member, NodeId, node_id_of
+from protocol.identity import Credentials, Member, NodeId, node_id_of, show_id
 from protocol.messages import Gossip, LabelNews, LabelSync, ProjectMark
 
 TOPIC = "labelling"
@@ -289,7 +289,9 @@ class Sharing:
 
     async def find(self, project: str) -> bool:
         """Get to know a project that this node never heard of, from those who hold it; whether it is known now."""
-        for node in await self.whereabouts.find(project) if project not in self.charters else ():
+        if project in self.charters or len(project) != len(show_id(self._me())):
+            return project in self.charters
+        for node in await self.whereabouts.find(project):
             try:
                 await self._ask(node, project)
             except PeerError as error:

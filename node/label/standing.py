@@ -94,7 +94,7 @@ class Standing:
     def _heads(self, project: str, said: list[HeadStatement]) -> list[HeadInfo]:
         bench = self._benches.known(project)
         fits = bench.lineup.fits if bench else {}
-        weights = dict(zip([head.id for head in bench.lineup.voting], bench.panel.weights, strict=False)) if bench else {}
+        weights = dict(zip([head.id for head in bench.panel.heads], bench.panel.weights, strict=False)) if bench else {}
         dead = sorted((one for one in said if one.standing == "dead"), key=lambda one: one.at)[:-SHOWN_DEAD]
         found = []
         for one in said:

@@ -48,7 +48,7 @@ class Life:
             elif self._trials >= PATIENCE:
                 line.try_child(None)
         if line.child is None:
-            heads = {head.id: head for head in line.voting}
+            heads = {head.id: head for head in panel.heads}
             parent = who_divides(line.fits, list(heads))
             if parent is not None:
                 self.born += 1
