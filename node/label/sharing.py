@@ -22,12 +22,12 @@ import structlog
 
 from node.blobs import Blobs
 from node.label.book import LabelBook
+from node.label.hearing import Hearing
 from node.label.pools import Pools
 from node.label.whereabouts import Shelf, Whereabouts
 from node.links.courier import Courier
 from node.runtime import Runtime
 from protocol.corrections import (
-    MAX_AHEAD,
     Charter,
     Correction,
     Distrust,
@@ -40,8 +40,8 @@ from protocol.corrections import (
     sign_statement,
 )
 from protocol.errors import BadSignature, Malformed, PeerError
-from protocol.heads import MAX_TOLD, HeadGenome, HeadStatement, Standing, check_statement_of_head, head_id, sign_head
-from protocol.identity import Credentials, Member, NodeId, node_id_of, show_id
+from protocol.heads import HeadGenome, HeadStatement, Standing, head_id, sign_head
+from protocol.identity import Credentials, Member, NodeId, show_id
 from protocol.messages import Gossip, LabelNews, LabelSync, ProjectMark
 
 TOPIC = "labelling"
@@ -85,8 +85,7 @@ class Sharing:
         self._gossip = gossip
         self._living = living
         self.charters: dict[str, Charter] = {}
-        self.barred: set[NodeId] = set()
-        """Found lying here: their corrections are not taken."""
+        self.hearing = Hearing(runtime, book, self.charters)
         self.whereabouts = Whereabouts(runtime, self._me, living, shelf)
         self.pools = Pools(blobs, self.charters, self.whereabouts.near)
         self._waiting: list[Correction | HeadStatement | Distrust] = []
@@ -213,53 +212,13 @@ class Sharing:
             await self._book.keep_charter(charter)
             self.charters[charter.project] = charter
             self._changed(charter.project)
-        changed = {said.project for said in news.distrusts if await self._take_distrust(said)}
-        changed |= {said.project for said in news.corrections if await self._take_one(said)}
+        changed = {said.project for said in news.distrusts if await self.hearing.distrust(said)}
+        changed |= {said.project for said in news.corrections if await self.hearing.correction(said)}
         for said in news.heads:
-            if await self._take_head(said):
+            if await self.hearing.head(said):
                 self._told(said)
         for project in changed:
             self._changed(project)
-
-    async def _take_one(self, said: Correction) -> bool:
-        """Whether it stands now."""
-        node = node_id_of(said.author)
-        if said.project not in self.charters or node in self.barred or node in await self.distrusted(said.project):
-            return False
-        if said.counter > await self._book.last_counter(said.project) + MAX_AHEAD:
-            raise Malformed("a counter far ahead of its project")
-        await self._runtime.run_blocking(check_statement, said)
-        return await self._book.correct(said)
-
-    async def _take_distrust(self, said: Distrust) -> bool:
-        """Only whoever started a project speaks for all nodes."""
-        charter = self.charters.get(said.project)
-        if charter is None or charter.author != said.author:
-            return False
-        await self._runtime.run_blocking(check_statement, said)
-        return await self._book.distrust(said)
-
-    async def _take_head(self, said: HeadStatement) -> bool:
-        """Founders are named by whoever started the project; of a child only its bearer says that it is on trial or votes, and any node
-        that it is dead. Whether it votes here, corrections held back here decide."""
-        charter = self.charters.get(said.project)
-        if charter is None or node_id_of(said.author) in self.barred:
-            return False
-        founder = said.genome.generation == 0
-        if said.author != (charter.author if founder else said.bearer) and (founder or said.standing != "dead"):
-            return False
-        known = {head_id(one.genome): one for one in await self._book.heads(said.project)}
-        before = known.get(head_id(said.genome))
-        if (before is None and len(known) >= MAX_TOLD) or (before is not None and before.bearer != said.bearer):
-            return False
-        if said.counter > (before.counter if before is not None else 0) + MAX_AHEAD:
-            raise Malformed("a counter far ahead of its head")
-        await self._runtime.run_blocking(check_statement_of_head, said)
-        return await self._book.keep_head(said)
-
-    async def distrusted(self, project: str) -> set[NodeId]:
-        """Nodes whose corrections of this project are not taken here."""
-        return {NodeId(said.node) for said in await self._book.distrusts(project) if not said.trusted}
 
     async def _catch_up(self) -> None:
         """Ask a random node for what this one lacks, then fetch rows of projects that are new here."""
@@ -277,6 +236,15 @@ class Sharing:
                 await self._ask(self._rng.choice(others))
             except PeerError as error:
                 log.debug("no labelling news", reason=str(error))
+
+    @property
+    def barred(self) -> set[NodeId]:
+        """Nodes that were found lying here: nothing is taken from them."""
+        return self.hearing.barred
+
+    async def distrusted(self, project: str) -> set[NodeId]:
+        """Nodes whose corrections of this project are not taken here."""
+        return await self.hearing.distrusted(project)
 
     async def _write_notice(self) -> None:
         """In the DHT, of one project that is whole here: writing costs a look-up and some stores."""

@@ -7,6 +7,7 @@
     liar          one node of three sends random vectors
     speed         reading beside embedding alone; re-labelling after a correction
     kinds         what Gemma adds to the heads, and alone (100 test rows, one seed: 20 to 40 rows a second)
+    divisions     whether heads that divide help: development sets only (`divisions=none`: one kind of life)
     constants     how the learners' constants were chosen: development sets only (`constants=NAME`: one of them)
     swarm         real daemons (`label_swarm.py`; `swarm=curve`, `liar`, `job`, `speedup`, `memory`: one part)
 
@@ -27,7 +28,7 @@ from tests.bench.label_data import LIMITS, STOPS, Shelf
 from tests.bench.report import Bar, Report
 
 PARTS = ("curve", "cutoff", "liar", "speed", "kinds", "swarm")
-"""What runs when nothing is said: `calibration` is in `curve`, and `constants` is how the constants came about."""
+"""What runs when nothing is said: `calibration` is in `curve`, and `constants` and `divisions` are how choices came about."""
 
 
 def measure(seeds: int, tell: Callable[[str], None]) -> Report:
@@ -41,7 +42,7 @@ def measure(seeds: int, tell: Callable[[str], None]) -> Report:
 
 
 def _measure(name: str, choice: str, shelf: Shelf, seeds: int, tell: Callable[[str], None], report: Report) -> None:
-    from tests.bench import label_constants, label_curve, label_kinds, label_speed
+    from tests.bench import label_constants, label_curve, label_divisions, label_kinds, label_speed
 
     if name in ("curve", "calibration"):
         label_curve.measure(shelf, seeds, tell, report, baselines=name == "curve", choice=choice)
@@ -53,12 +54,14 @@ def _measure(name: str, choice: str, shelf: Shelf, seeds: int, tell: Callable[[s
         label_speed.measure_speed(shelf, report)
     elif name == "kinds":
         label_kinds.measure(shelf, tell, report)
+    elif name == "divisions":
+        label_divisions.measure(shelf, choice, tell, report)
     elif name == "constants":
         label_constants.measure(shelf, choice, tell, report)
     elif name == "swarm":
         _swarm(choice, seeds, tell, report)
     else:
-        raise SystemExit(f"MOOT_LABEL names '{name}': there are calibration, constants, {', '.join(PARTS)}.")
+        raise SystemExit(f"MOOT_LABEL names '{name}': there are calibration, constants, divisions, {', '.join(PARTS)}.")
 
 
 def _swarm(choice: str, seeds: int, tell: Callable[[str], None], report: Report) -> None:
