@@ -74,6 +74,8 @@ def _standing(question: QuestionRow, info: ProjectInfo) -> str:
         parts.append(f"held back {info.held_back.accuracy:.0%} ({info.held_back.low:.0%} to {info.held_back.high:.0%})")
     if len(info.learners) > 1:
         parts.append(f"learners divided onto {len(info.learners)} machines ({', '.join(info.learners[:NAMED])})")
+    if info.divisions:
+        parts.append(info.divisions[-1])
     return ", ".join(parts) + ". " + (info.hint if info.phase == "enough" else "")
 
 

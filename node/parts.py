@@ -202,6 +202,7 @@ class Parts:
             self._runtime, store, lambda: self._now.credentials, self.exchange, self.directory.living, self.blobs, self.broadcast,
             Around(HostedMinds(self.host), lambda: self.host.capacity.agents, self._name_of, self._on_labelling_event),
             lineup.embedders,
+            self.dht,
         )  # fmt: skip
 
     def api(self, controls: Controls, port: int) -> ApiServer:

@@ -70,6 +70,15 @@ MIGRATIONS = (
     ALTER TABLE label_answers ADD COLUMN author BLOB NOT NULL DEFAULT x'';
     ALTER TABLE label_answers ADD COLUMN statement BLOB;
     """,
+    # heads of labelling projects, and whose corrections count no more: as their authors signed them
+    """
+    CREATE TABLE label_heads (
+        project TEXT NOT NULL, head BLOB NOT NULL, standing TEXT NOT NULL, counter INTEGER NOT NULL, at REAL NOT NULL,
+        author BLOB NOT NULL, statement BLOB NOT NULL, PRIMARY KEY (project, head)) STRICT, WITHOUT ROWID;
+    CREATE TABLE label_distrust (
+        project TEXT NOT NULL, node BLOB NOT NULL, trusted INTEGER NOT NULL, counter INTEGER NOT NULL, at REAL NOT NULL,
+        author BLOB NOT NULL, statement BLOB NOT NULL, PRIMARY KEY (project, node)) STRICT, WITHOUT ROWID;
+    """,
 )
 
 

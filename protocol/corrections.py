@@ -3,7 +3,8 @@
 A `Charter` says what a project is and where its pool of rows lies (hashes of blobs); a `Correction` what a person said of one row.
 Of two corrections of a row the later wins: higher counter (Lamport 1978: one more than the highest its writer knew of that project),
 then later clock, then greater key. So the corrections of a project are a map of last-writer-wins registers (Shapiro et al. 2011,
-section 3.2): nodes that heard the same ones, in whatever order, hold the same answers.
+section 3.2): nodes that heard the same ones, in whatever order, hold the same answers. A `Distrust` takes those of one node out of a
+project: when whoever started it says so, on every node; when another node does, on that node.
 
 Pure: keys and times are arguments.
 """
@@ -18,15 +19,17 @@ import msgspec
 from msgspec import Meta, Struct
 
 from protocol.errors import Malformed
+from protocol.heads import HeadStatement
 from protocol.identity import NodeKey, verify
 from protocol.labelling import MAX_LABELS, Label
-from protocol.messages.fields import Count, Hash, Name, PublicKey
+from protocol.messages.fields import Count, Hash, Id, Name, PublicKey
 
 MAX_PARTS = 64
 """Blobs of one pool."""
 MAX_AHEAD = 100_000
 """A counter so far above those known is an attempt to have the last word for ever."""
 CONTEXT = b"labelling"
+NOTICE_NAME, NOTICE_PARTS = 40, 4
 
 Row = Annotated[int, Meta(ge=-(2**62), le=2**62)]
 
@@ -59,6 +62,33 @@ class Correction(Struct, frozen=True, array_like=True, tag="correction"):
     signature: bytes = b""
 
 
+class Distrust(Struct, frozen=True, array_like=True, tag="distrust"):
+    """What this node said of rows of the project counts no more, or again from now on (`trusted`)."""
+
+    project: Name
+    node: Id
+    trusted: bool
+    counter: Count
+    at: float
+    author: PublicKey
+    signature: bytes = b""
+
+
+class Notice(Struct, frozen=True, array_like=True):
+    """A project in the DHT, under its id; each node that holds it writes one, and the DHT's signature says which. At most 400 bytes."""
+
+    name: Annotated[str, Meta(max_length=NOTICE_NAME)]
+    labels: Count
+    rows: Count
+    corrections: Count
+    author: PublicKey
+    """Who started it."""
+    parts: Annotated[list[Hash], Meta(max_length=NOTICE_PARTS)]
+    """The first blobs of its pool."""
+    learns: bool
+    """Whether that node has the learners."""
+
+
 class Part(Struct, frozen=True, array_like=True):
     """Rows `start`, `start + step`, ... of a pool, as a blob holds them; `labels` is empty but for examples."""
 
@@ -75,13 +105,16 @@ class News(Struct, frozen=True, array_like=True):
 
     charters: list[Charter]
     corrections: list[Correction]
+    heads: list[HeadStatement] = []
+    distrusts: list[Distrust] = []
 
 
-Statement = TypeVar("Statement", Charter, Correction)
+Statement = TypeVar("Statement", Charter, Correction, Distrust)
 
 _encoder = msgspec.msgpack.Encoder()
 _news = msgspec.msgpack.Decoder(News)
 _part = msgspec.msgpack.Decoder(Part)
+_notice = msgspec.msgpack.Decoder(Notice)
 
 
 def sign_statement(key: NodeKey, statement: Statement) -> Statement:
@@ -94,13 +127,13 @@ def check_statement(statement: Statement) -> None:
     verify(statement.author, statement.signature, CONTEXT, _signed(statement))
 
 
-def rank(correction: Correction) -> tuple[int, float, bytes]:
+def rank(correction: Correction | Distrust) -> tuple[int, float, bytes]:
     """The higher one stands."""
     return correction.counter, correction.at, correction.author
 
 
-def mark(ranks: Iterable[tuple[int, int, bytes]]) -> bytes:
-    """Eight bytes that tell one set of standing corrections, given as (row, counter, author), from another."""
+def mark(ranks: Iterable[tuple[int | bytes, int, bytes]]) -> bytes:
+    """Eight bytes that tell one set of standing statements, given as (row or id, counter, author), from another."""
     return hashlib.sha256(_encoder.encode(sorted(ranks))).digest()[:8]
 
 
@@ -131,5 +164,17 @@ def read_part(data: bytes) -> Part:
     return part
 
 
-def _signed(statement: Charter | Correction) -> bytes:
+def pack_notice(notice: Notice) -> bytes:
+    return _encoder.encode(notice)
+
+
+def read_notice(data: bytes) -> Notice:
+    """Raises `Malformed`."""
+    try:
+        return _notice.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise Malformed(f"a notice that cannot be read: {error}") from error
+
+
+def _signed(statement: Charter | Correction | Distrust) -> bytes:
     return _encoder.encode(msgspec.structs.replace(statement, signature=b""))

@@ -86,6 +86,43 @@ class ChangedAnswer(Struct, frozen=True):
     row: int
     former: str
     label: str
+    by: str = ""
+    """The machine that said the later one."""
+
+
+class HeadInfo(Struct, frozen=True):
+    """One learner of a project: its genome in short, and how fit it is."""
+
+    id: str
+    name: str
+    generation: int
+    parent: str
+    bearer: str
+    """The machine that bore it."""
+    standing: str
+    """`votes`; `waits`: proposed, but corrections held back here do not show that it helps; `tried` at its bearer; `dead`."""
+    weight: float = 0.0
+    loss: float | None = None
+    """Log-loss in nats on corrections held back, each counting for the rows of the pile it stands for; None where it was not measured."""
+    accuracy: float | None = None
+    corrections: int = 0
+
+
+class CorrectorInfo(Struct, frozen=True):
+    """How many of the answers that stand a machine gave."""
+
+    node_id: str
+    name: str
+    corrections: int
+    distrusted: bool = False
+
+
+class DistrustRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """Take the corrections of a node out of the project; `trusted` takes what it says from now on again."""
+
+    node: Annotated[str, Meta(min_length=4, max_length=64)]
+    """Its id, or the beginning of it."""
+    trusted: bool = False
 
 
 class ProjectInfo(Struct, frozen=True):
@@ -120,6 +157,12 @@ class ProjectInfo(Struct, frozen=True):
     """Brains of this node that were tried on this project."""
     learners: list[str] = []
     """Names of the live machines that have room for the project's learners and made them, this one included if it did."""
+    agents: list[HeadInfo] = []
+    """The learners, also those on trial and the dead (the latest few)."""
+    divisions: list[str] = []
+    """What became of heads, the latest sentences."""
+    correctors: list[CorrectorInfo] = []
+    """Who answered: any member may."""
 
 
 class QuestionRow(Struct, frozen=True):
@@ -180,6 +223,14 @@ class ReceiptInfo(Struct, frozen=True):
     project: str
     rows: int
     root: str
+
+
+def spent_words(budget: int) -> str:
+    return f"The budget of {budget} answer{'s' * (budget != 1)} is spent."
+
+
+def left_words(answers: int) -> str:
+    return f"{answers} answers are left in the budget." if answers != 1 else "1 answer is left in the budget."
 
 
 def row_leaf(row: int, text: str, label: RowLabel) -> bytes:

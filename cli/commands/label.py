@@ -19,8 +19,11 @@ from protocol.labelling import (
     MAX_ROWS_AT_ONCE,
     MAX_TEXT,
     AnswerRequest,
+    CorrectorInfo,
+    DistrustRequest,
     ExamplesRequest,
     GuestsRequest,
+    HeadInfo,
     ProjectInfo,
     ProjectRequest,
     Questions,
@@ -32,13 +35,15 @@ from protocol.labelling import (
 
 app = typer.Typer(add_completion=False)
 
-VERBS = ("ls", "show", "stats", "resume", "export", "guests")
+VERBS = ("ls", "show", "stats", "resume", "export", "guests", "distrust")
 PATIENCE_S = 300.0
 """The first question waits until the learners have looked at the whole pile."""
 LOOK_S = 0.5
 BYTES_AT_ONCE = 500_000
 SHOWN = 8
 """Machines named at once."""
+FEWEST_CHARACTERS = 4
+"""Of a node's id."""
 CONTINUED = 8
 """Questions fetched at a time when answers come from a column."""
 
@@ -47,8 +52,9 @@ CONTINUED = 8
 @with_target
 def label(
     target: Target,
-    what: Annotated[str, typer.Argument(metavar="FILE|ls|show|stats|resume|export|guests", help="A file, or what to do with a project.")],
+    what: Annotated[str, typer.Argument(metavar="FILE|ls|show|stats|resume|export|guests|distrust", help="A file, or a verb.")],
     id: Annotated[str, typer.Argument(metavar="[ID]", help="The project, after a verb.")] = "",  # noqa: A002 - the name users see
+    node: Annotated[str, typer.Argument(metavar="[NODE]", help="With distrust: whose corrections to take out.")] = "",
     labels: Annotated[str, typer.Option("--labels", help="The labels, separated by commas; without it they are named on the way.")] = "",
     text_column: Annotated[str | None, typer.Option("--text-column", help="The column to label; guessed where it is not given.")] = None,
     examples: Annotated[Path | None, typer.Option("--examples", help="A file with rows labelled already (columns text and label).")] = None,
@@ -57,15 +63,20 @@ def label(
     encoding: Annotated[str | None, typer.Option("--encoding", help="The file's encoding where it is not Unicode: cp1252, say.")] = None,
     oracle: Annotated[str | None, typer.Option("--oracle", help="Answer from this column instead of asking.")] = None,
     local: Annotated[bool, typer.Option("--local", help="Keep the text on the daemon's machine.")] = False,
+    undo: Annotated[bool, typer.Option("--undo", help="With distrust: take what the node says from now on.")] = False,
     pause: Annotated[bool, typer.Option("--pause", help="With guests: no brain reads rows of the project until `guests` again.")] = False,
 ) -> int | None:
     """Label every row of a file, asking you about the rows that teach most.
 
     The same file and labels again go on where they were. `moot label resume ID` asks on, `export ID` writes the file;
-    `guests ID --pause` keeps brains from reading its rows.
+    `guests ID --pause` keeps brains from reading its rows; `distrust ID NODE` takes that node's corrections out (`--undo`: it may
+    correct again).
     """
     client = target.client()
     if what in VERBS and not Path(what).is_file():
+        if what == "distrust":
+            _distrust(target, client, id, DistrustRequest(node, undo) if len(node) >= FEWEST_CHARACTERS else None)
+            return None
         return _verb(target, client, what, id, text_column, encoding, out, pause)
     pile = open_pile(Path(what), text_column, encoding)
     if oracle is not None and oracle not in pile.columns:
@@ -111,6 +122,12 @@ def _verb(
         _wait(client, info)
         interview(client, project)
     return _export(target, client, project, open_pile(Path(info.name), column, encoding), out)
+
+
+def _distrust(target: Target, client: Client, project: str, request: DistrustRequest | None) -> None:
+    if not project or request is None:
+        raise InvalidRequest("`moot label distrust ID NODE` needs a project and a node: `moot label stats ID` shows who corrected.")
+    target.show(client.post(f"{_path(project)}/distrust", ProjectInfo, request, PATIENCE_S), render_project)
 
 
 def _request(pile: Pile, labels: list[str], budget: int, local: bool) -> ProjectRequest:
@@ -233,13 +250,32 @@ def render_project(info: ProjectInfo) -> RenderableType:
     if (held := info.held_back) is not None:
         text = f"{held.accuracy:.0%} ({held.low:.0%} to {held.high:.0%}) from {held.corrections} corrections held back"
         rows.append(["held-back accuracy", text])
-    rows += [["changed answer", f"row {one.row + 1}: {one.label} (was {one.former})"] for one in info.latest_changes]
-    rows += [["learner", f"{name}  weight {weight:.2f}"] for name, weight in info.heads.items()]
+    rows += [
+        ["changed answer", f"row {one.row + 1}: {one.label} (was {one.former}){f', by {one.by}' * bool(one.by)}"]
+        for one in info.latest_changes
+    ]
+    rows.append(["who may correct", "any member of the swarm"])
+    rows += [["corrected", f"{one.name or one.node_id}  {_corrected(one)}"] for one in info.correctors]
+    rows += [["head", _head(one)] for one in info.agents]
+    rows += [["division", line] for line in info.divisions]
     rows += [["guest", f"{guest.name}  weight {guest.weight:.2f}, {guest.reason}"] for guest in info.guests]
     rows += [
         ["machine", f"{helper.node_id}  {helper.rows} rows{'  BARRED: it sent wrong work' * helper.barred}"] for helper in info.helpers
     ]
     return table(["", ""], rows)
+
+
+def _corrected(one: CorrectorInfo) -> str:
+    what = "DISTRUSTED: its corrections are taken out" if one.distrusted else f"{one.corrections} rows"
+    return f"{what} ({one.node_id[:8]})"
+
+
+def _head(one: HeadInfo) -> str:
+    """Its genome in short, and how fit it is."""
+    fit = f", log-loss {one.loss:.3f}, right {one.accuracy:.0%}, on {one.corrections} corrections held back" if one.loss is not None else ""
+    born = f", generation {one.generation}, child of {one.parent}, born on {one.bearer}" if one.generation else ""
+    what = {"votes": f"weight {one.weight:.2f}", "waits": "no vote: it does not help here", "tried": "on trial", "dead": "dead"}
+    return f"{one.id} {one.name}  {what.get(one.standing, one.standing)}{fit}{born}"
 
 
 def divided(info: ProjectInfo) -> str:

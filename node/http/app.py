@@ -45,6 +45,7 @@ from protocol.api.nodes import BroadcastRequest, Event, LeaveReply, NodeInfo, Pe
 from protocol.api.runs import ArtifactInfo, RunEdit, RunInfo, RunRequest, TaskInfo
 from protocol.labelling import (
     AnswerRequest,
+    DistrustRequest,
     ExamplesRequest,
     GuestsRequest,
     ProjectInfo,
@@ -119,6 +120,7 @@ ROUTES: tuple[Route, ...] = (
     get("/v1/labelling/{id}/labels", label.labels, "Labels of rows", takes=label.RowsQuery, gives=RowLabels, timeout_s=300.0),
     post("/v1/labelling/{id}/judge", label.judge, "Label new texts", takes=TextsRequest, gives=list[RowLabel], timeout_s=300.0),
     post("/v1/labelling/{id}/guests", label.guests, "Pause brains that read its rows, or go on", takes=GuestsRequest, gives=ProjectInfo),
+    post("/v1/labelling/{id}/distrust", label.distrust, "Take a node's corrections out", takes=DistrustRequest, gives=ProjectInfo),
     post("/v1/labelling/{id}/receipt", label.receipt, "Merkle root over all rows", gives=ReceiptInfo, timeout_s=600.0),
     post("/v1/broadcast", control.broadcast, "Tell every node; arrives as a `message` event", takes=BroadcastRequest, gives=type(None)),
     get("/v1/events", events.stream, "What happens, as WebSocket or SSE", gives=Event, media="text/event-stream", timeout_s=None),

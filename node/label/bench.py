@@ -10,11 +10,13 @@ import numpy as np
 from node.label.book import Batch
 from node.label.calibration import Estimate
 from node.label.guests import Guests, Wish
+from node.label.lineup import Lineup
 from node.label.panel import Held, Panel, Verdict
 from node.label.teacher import BATCH, COVERAGE, choose, cover
 from node.label.vectors import unpack
 from node.label.views import Matrix
-from protocol.labelling import GuestInfo, HeldBack, QuestionRow, RowLabel
+from protocol.heads import HeadGenome
+from protocol.labelling import GuestInfo, HeldBack, QuestionRow, RowLabel, left_words, spent_words
 
 SURE = 0.5
 """Below this confidence a row is left unlabelled."""
@@ -58,9 +60,9 @@ class Bench:
                 self._texts.append(text)
                 self._vectors.append(vectors[at])
 
-    def open(self, labels: Sequence[str]) -> None:
-        """Look at the pile, then learn what is known."""
-        self._panel = Panel(self._texts, np.array(self._vectors, np.float32))
+    def open(self, labels: Sequence[str], genomes: Sequence[HeadGenome] = ()) -> None:
+        """Look at the pile, then learn what is known. `genomes`: of the project's heads; none: the founders of this version."""
+        self._panel = Panel(self._texts, np.array(self._vectors, np.float32), genomes)
         self._vectors.clear()
         self._cover = cover(self._panel.views.meaning, max(COVERAGE, len(labels)), self._seed)
         self.learn(labels)
@@ -70,6 +72,11 @@ class Bench:
     def panel(self) -> Panel:
         assert self._panel is not None
         return self._panel
+
+    @property
+    def lineup(self) -> Lineup:
+        """The heads."""
+        return self.panel.lineup
 
     @property
     def due(self) -> bool:
@@ -148,7 +155,7 @@ class Bench:
 
     def heads(self) -> dict[str, float]:
         """Weight of each learner; of a guest that is asked, beside their sum of 1, what its vote adds on the rows that it reads."""
-        weights = dict(zip(self.panel.names, self.panel.weights, strict=True))
+        weights = dict(zip(self.panel.names, self.panel.weights, strict=False))  # a measurement may be changing both at this moment
         guests = {name: guest.weight for name, guest in self.guests.known.items() if guest.weight}
         return {name: round(float(weight), 3) for name, weight in (weights | guests).items()}
 
@@ -164,10 +171,10 @@ class Bench:
     def advice(self, corrections: int, budget: int) -> tuple[bool, str]:
         """Whether to stop, and one sentence."""
         if corrections >= budget:
-            return True, f"The budget of {budget} answers is spent."
+            return True, spent_words(budget)
         if corrections >= COVERAGE and len(self._moved) == 10 and max(self._moved) < SETTLED:
             return True, "The last ten answers changed almost no row: you may stop."
-        return False, f"{budget - corrections} answers are left in the budget."
+        return False, left_words(budget - corrections)
 
     # ---- inside ---------------------------------------------------------------------------------------------------
 

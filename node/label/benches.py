@@ -10,13 +10,17 @@ from typing import TYPE_CHECKING
 import structlog
 
 from node.label.around import Around
+from node.label.births import Births
 from node.label.book import Batch, LabelBook, ProjectRecord
 from node.label.invitation import Invitations
+from node.label.pools import cut
 from node.label.room import why_no_room
-from node.label.sharing import Sharing, cut
+from node.label.sharing import Sharing
 from node.runtime import Runtime
 from protocol.corrections import Charter, Part
 from protocol.errors import Conflict, LocalError, NotAvailable, PeerError
+from protocol.heads import HeadGenome, HeadStatement
+from protocol.identity import NodeId, node_id_of
 
 if TYPE_CHECKING:
     from node.label.bench import Bench
@@ -31,7 +35,8 @@ log = structlog.get_logger("labelling")
 class Benches:
     """Owns every `Bench` and the thread they work on."""
 
-    def __init__(self, runtime: Runtime, book: LabelBook, sharing: Sharing, around: Around) -> None:
+    def __init__(self, runtime: Runtime, me: NodeId, book: LabelBook, sharing: Sharing, around: Around) -> None:
+        self._me = me
         self._book = book
         self._sharing = sharing
         self._around = around
@@ -40,6 +45,9 @@ class Benches:
         """Beside the learners: an answer does not wait for it."""
         self._measured: dict[str, asyncio.Task[None]] = {}
         """Projects whose corrections are held back at this moment."""
+        self._dividing: set[str] = set()
+        """Projects whose heads are being looked at."""
+        self.births = Births(me, runtime.random(), book, sharing, around, self.thread, self._measuring)
         self.invitations = Invitations(around.minds, self.thread.run)
         self._foreign: set[str] = set()
         """Projects of other nodes among those open."""
@@ -73,7 +81,7 @@ class Benches:
             if reason := self.declines(project, record, charter.rows if charter is not None else 0):
                 where = ", ".join(self._around.name_of(node) for node in self._sharing.learners(project)) or record.home
                 raise NotAvailable(f"This node has no room for the learners of project {project} ({reason}): ask {where}.")
-            bench = self._open.pop(project, None)
+            bench = self._open.get(project)
             loaded = bench is None
             if bench is None:
                 from node.label.bench import Bench  # numpy: a node that labels nothing does without
@@ -87,9 +95,11 @@ class Benches:
                         await self._book.examples(project, known, 0.0)
                 self._stale.discard(project)
                 bench.answers = await self._book.answers(project)
-                await self.thread.run(bench.open, record.labels)
+                genomes = await self.births.genomes(project, _founders, home=not record.home)
+                await self.thread.run(bench.open, record.labels, genomes)
             elif project in self._stale:
                 await self.learn(project, record, bench)
+            self._open.pop(project, None)  # only now: others are told that the learners are here
             self._open[project] = bench
             if record.home:
                 self._foreign.add(project)
@@ -112,9 +122,19 @@ class Benches:
         self._stale.discard(project)
         bench.answers = await self._book.answers(project)
         await self.thread.run(bench.learn, record.labels)
+        self._begin_measuring(project, record, bench)
+
+    def _begin_measuring(self, project: str, record: ProjectRecord, bench: Bench) -> None:
         if self._tasks is not None and bench.due and project not in self._measured:
             measuring = self._measure(project, record, bench)
             self._measured[project] = self._tasks.create_task(measuring, name=f"measuring {project[:8]}")
+
+    async def heads_changed(self, said: HeadStatement, record: ProjectRecord) -> None:
+        """A node said what has become of a head: the learners here follow."""
+        bench = self._open.get(said.project)
+        if bench is not None and said.project not in self._dividing:  # else whoever divides sees to it
+            await self.births.update(said.project, bench)
+            self._begin_measuring(said.project, record, bench)
 
     async def settled(self, project: str) -> None:
         """When what was answered is weighed too: labels wait for it, answers do not."""
@@ -122,14 +142,29 @@ class Benches:
             await asyncio.wait([measuring])
 
     async def _measure(self, project: str, record: ProjectRecord, bench: Bench) -> None:
-        """Hold corrections back and weigh by them, again if as many came meanwhile; then guests may read."""
+        """Hold corrections back and weigh by them, again if as many came meanwhile; then heads may divide and guests may read."""
         try:
             while bench.due:
                 held = await self._measuring.run(bench.hold_back, record.labels)
                 await self.thread.run(bench.weigh, held)
         finally:
             self._measured.pop(project, None)
+        if self._tasks is not None and project not in self._dividing:
+            self._dividing.add(project)
+            self._tasks.create_task(self._divide(project, record, bench), name=f"heads of {project[:8]} divide")
         self.invite(project, record, bench)
+
+    async def _divide(self, project: str, record: ProjectRecord, bench: Bench) -> None:
+        """Nobody waits for it: labels stay as they are until a child votes."""
+        try:
+            await self.births.after_measuring(project, bench, self._home(project))
+        finally:
+            self._dividing.discard(project)
+        self._begin_measuring(project, record, bench)
+
+    def _home(self, project: str) -> NodeId:
+        charter = self._sharing.charters.get(project)
+        return node_id_of(charter.author) if charter is not None else self._me
 
     def invite(self, project: str, record: ProjectRecord, bench: Bench) -> None:
         """Let guests read in the background what they should read now."""
@@ -158,7 +193,7 @@ class Benches:
     async def pool(self, project: str, record: ProjectRecord) -> AsyncIterator[Part]:
         """The rows that learners are made of, from this node's book or from the swarm. Raises `Conflict` before the pile is read."""
         if record.home:
-            async for part in self._sharing.parts(project):
+            async for part in self._sharing.pools.parts(project):
                 yield part
             return
         rows, read, _ = await self._book.sizes(project)
@@ -183,6 +218,12 @@ def _batches(part: Part) -> list[Batch]:
         return [Batch(part.start, part.texts, part.vectors)]
     width = len(part.vectors) // len(part.texts)
     return [Batch(part.start + at * part.step, [text], part.vectors[at * width : (at + 1) * width]) for at, text in enumerate(part.texts)]
+
+
+def _founders() -> tuple[HeadGenome, ...]:
+    from node.label.heads import founders
+
+    return founders()
 
 
 def hash_seed(project: str) -> int:

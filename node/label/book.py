@@ -13,7 +13,9 @@ from dataclasses import dataclass
 import msgspec
 
 from node.store import Store
-from protocol.corrections import Charter, Correction, rank
+from protocol.corrections import Charter, Correction, Distrust, rank
+from protocol.heads import HeadStatement, head_id, head_rank
+from protocol.identity import node_id_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +127,9 @@ class LabelBook:
         query = "SELECT row, label FROM label_answers WHERE project = ? AND NOT undone ORDER BY counter, at, author, row"
         return dict(await self._store.read(lambda db: db.execute(query, (project,)).fetchall()))
 
-    async def changed(self, project: str) -> tuple[int, list[tuple[int, str, str]]]:
-        """How many answers replaced a different one, and the latest few as (row, former, label)."""
-        query = """SELECT row, former, label FROM label_answers WHERE project = ? AND former IS NOT NULL AND label IS NOT NULL
+    async def changed(self, project: str) -> tuple[int, list[tuple[int, str, str, bytes]]]:
+        """How many answers replaced a different one, and the latest few as (row, former, label, author)."""
+        query = """SELECT row, former, label, author FROM label_answers WHERE project = ? AND former IS NOT NULL AND label IS NOT NULL
                    AND NOT undone ORDER BY counter DESC, at DESC LIMIT 5"""
         total = "SELECT coalesce(sum(changed), 0) FROM label_answers WHERE project = ?"
         count: int = (await self._store.read(lambda db: db.execute(total, (project,)).fetchone()))[0]
@@ -171,6 +173,51 @@ class LabelBook:
         query = "SELECT statement FROM label_answers WHERE project = ? AND statement IS NOT NULL"
         rows = await self._store.read(lambda db: db.execute(query, (project,)).fetchall())
         return [msgspec.msgpack.decode(row[0], type=Correction) for row in rows]
+
+    async def authors(self, project: str) -> list[tuple[bytes, int]]:
+        """How many answers that stand, skips aside, are of each key."""
+        query = """SELECT author, count(*) FROM label_answers
+                   WHERE project = ? AND statement IS NOT NULL AND label IS NOT NULL AND NOT undone
+                   GROUP BY author ORDER BY count(*) DESC, author"""
+        return await self._store.read(lambda db: db.execute(query, (project,)).fetchall())
+
+    async def heads(self, project: str) -> list[HeadStatement]:
+        """What stands of each head, in the order they were first spoken of: founders, then by generation."""
+        query = "SELECT statement FROM label_heads WHERE project = ?"
+        rows = await self._store.read(lambda db: db.execute(query, (project,)).fetchall())
+        found = [msgspec.msgpack.decode(row[0], type=HeadStatement) for row in rows]
+        return sorted(found, key=lambda said: (said.genome.generation, head_id(said.genome)))
+
+    async def keep_head(self, said: HeadStatement) -> bool:
+        """Keep it unless a later statement on that head is here."""
+        counter, at, author = head_rank(said)
+        values = (said.project, head_id(said.genome), said.standing, counter, at, author, msgspec.msgpack.encode(said))
+        return await self._keep("label_heads", "head", "standing", values)
+
+    async def distrusts(self, project: str) -> list[Distrust]:
+        query = "SELECT statement FROM label_distrust WHERE project = ? ORDER BY node"
+        rows = await self._store.read(lambda db: db.execute(query, (project,)).fetchall())
+        return [msgspec.msgpack.decode(row[0], type=Distrust) for row in rows]
+
+    async def distrust(self, said: Distrust) -> bool:
+        """Keep it unless a later one of that node is here; the node's corrections are gone then, so that those of others, which they hid,
+        may come back."""
+        counter, at, author = rank(said)
+        values = (said.project, said.node, int(said.trusted), counter, at, author, msgspec.msgpack.encode(said))
+        stands = await self._keep("label_distrust", "node", "trusted", values)
+        if stands and not said.trusted:
+            query = "SELECT DISTINCT author FROM label_answers WHERE project = ? AND statement IS NOT NULL"
+            authors = await self._store.read(lambda db: db.execute(query, (said.project,)).fetchall())
+            gone = [(said.project, author) for (author,) in authors if node_id_of(author) == said.node]
+            await self._store.write(lambda db: db.executemany("DELETE FROM label_answers WHERE project = ? AND author = ?", gone))
+        return stands
+
+    async def _keep(self, table: str, key: str, what: str, values: tuple[object, ...]) -> bool:
+        """Last writer wins, by (counter, at, author). The names are this file's own."""
+        sql = f"""INSERT INTO {table} VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (project, {key}) DO UPDATE SET {what} = excluded.{what},
+                  counter = excluded.counter, at = excluded.at, author = excluded.author, statement = excluded.statement
+                  WHERE (excluded.counter, excluded.at, excluded.author) > (counter, at, author)"""  # noqa: S608
+        return await self._store.write(lambda db: db.execute(sql, values).rowcount > 0)
 
     async def charters(self) -> dict[str, Charter]:
         rows = await self._store.read(lambda db: db.execute("SELECT project, data FROM label_charters ORDER BY project").fetchall())

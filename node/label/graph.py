@@ -24,14 +24,17 @@ BLOCK = 512
 class Graph:
     """Symmetric, normalised by degree. Needs scipy, which comes with the extra `[embed]`."""
 
-    def __init__(self, rows: Matrix) -> None:
+    def __init__(self, rows: Matrix, neighbours: int | None = None, sharpness: float | None = None, alpha: float | None = None) -> None:
         from scipy import sparse
 
         self._rows = rows
+        self._neighbours = NEIGHBOURS if neighbours is None else neighbours
+        self._sharpness = SHARPNESS if sharpness is None else sharpness
+        self._alpha = ALPHA if alpha is None else alpha
         count = len(rows)
         near, likeness = self.nearest(rows, exclude_self=True)
         starts = np.repeat(np.arange(count), near.shape[1])
-        one_way = sparse.csr_matrix((_weight(likeness).ravel(), (starts, near.ravel())), (count, count))
+        one_way = sparse.csr_matrix((self._weight(likeness).ravel(), (starts, near.ravel())), (count, count))
         edges = one_way.maximum(one_way.T)
         self.density: Matrix = np.asarray(edges.sum(1), np.float32).ravel() + 1e-6
         """How much company each row has, shape (rows,)."""
@@ -42,7 +45,7 @@ class Graph:
         """Scores per row and label from `seeds` (rows, labels), zero where unknown; `start` is a former result to go on from."""
         scores = seeds.copy() if start is None else start
         for _ in range(rounds):
-            scores = ALPHA * (self._flow @ scores) + (1 - ALPHA) * seeds
+            scores = self._alpha * (self._flow @ scores) + (1 - self._alpha) * seeds
         return scores
 
     def shares(self, scores: Matrix, answers: int) -> Matrix:
@@ -56,12 +59,12 @@ class Graph:
     def lend(self, shares: Matrix, rows: Matrix) -> Matrix:
         """What new rows inherit from their neighbours in the pile: shape (len(rows), labels)."""
         near, likeness = self.nearest(rows)
-        weight = _weight(likeness) + 1e-9
+        weight = self._weight(likeness) + 1e-9
         return np.asarray((weight[:, :, None] * shares[near]).sum(1) / weight.sum(1)[:, None], np.float32)
 
     def nearest(self, rows: Matrix, *, exclude_self: bool = False) -> tuple[NDArray[np.int64], Matrix]:
-        """Indices and cosines of the nearest rows of the pile, shape (len(rows), NEIGHBOURS)."""
-        count = min(NEIGHBOURS, len(self._rows) - exclude_self)
+        """Indices and cosines of the nearest rows of the pile, shape (len(rows), neighbours)."""
+        count = min(self._neighbours, len(self._rows) - exclude_self)
         near = np.empty((len(rows), count), np.int64)
         likeness = np.empty((len(rows), count), np.float32)
         for start in range(0, len(rows), BLOCK):
@@ -73,6 +76,5 @@ class Graph:
             likeness[start : start + BLOCK] = np.take_along_axis(block, found, 1)
         return near, likeness
 
-
-def _weight(likeness: Matrix) -> Matrix:
-    return np.asarray(np.maximum(likeness, 0) ** SHARPNESS, np.float32)
+    def _weight(self, likeness: Matrix) -> Matrix:
+        return np.asarray(np.maximum(likeness, 0) ** self._sharpness, np.float32)

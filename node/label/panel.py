@@ -7,15 +7,16 @@ rows of the pile that lie nearest to it, and the estimate goes through the tempe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from node.label.calibration import Calibration, Estimate, calibrate, usual
-from node.label.graph import Graph
-from node.label.heads import GraphHead, Head, Indices, LogisticHead, logs, softmax
+from node.label.heads import GraphHead, Head, Indices, Workshop, founders, logs, softmax
+from node.label.lineup import Lineup
 from node.label.views import Matrix, Viewer, Views
+from protocol.heads import HeadGenome
 
 FOLDS = 16
 FIRST_HELD_BACK = 16
@@ -64,33 +65,28 @@ class Held:
 
     rows: Indices
     labels: Indices
-    votes: tuple[Matrix, ...]
-    """Per head, shape (corrections, labels)."""
+    votes: Mapping[bytes, Matrix]
+    """Per head, those that do not vote among them, by id; shape (corrections, labels)."""
     even: Matrix
     """What evens out the answers that the heads had learnt, shape (corrections, labels)."""
     stands_for: Matrix
-    strangeness: Matrix
-    """Of the corrections, shape (corrections,)."""
 
 
 class Panel:
     """Made for one pile; learns corrections. Blocking; one thread at a time."""
 
-    def __init__(self, texts: Sequence[str], embeddings: Matrix) -> None:
+    def __init__(self, texts: Sequence[str], embeddings: Matrix, genomes: Sequence[HeadGenome] = ()) -> None:
         self.viewer = Viewer(texts)
         self.views = self.viewer.see(texts, embeddings)
-        meaning, joint = Graph(self.views.meaning), Graph(self.views.joint)
-        self.graph = joint
-        self.heads: tuple[Head, ...] = (
-            GraphHead("spread joint", _joint, joint, len(texts)),
-            GraphHead("spread meaning", _meaning, meaning, len(texts)),
-            LogisticHead("logistic joint", _joint, self.views.joint),
-            LogisticHead("logistic meaning", _meaning, self.views.meaning),
-        )
-        self.names = tuple(head.name for head in self.heads)
+        workshop = Workshop(texts, self.views)
+        self.graph = workshop.graph("joint")
+        self.lineup = Lineup(workshop, genomes or founders())
+        self.heads = self.lineup.founders
+        """Those that vote."""
         self._trust = np.ones(len(self.heads), np.float32)
         self.weights = np.full(len(self.heads), 1 / len(self.heads), np.float32)
         self._even: Matrix = np.zeros(1, np.float32)
+        self._taught: tuple[Indices, Matrix] | None = None
         self.calibration: Calibration = usual(1, 1)
         self.held_back: HeldBack | None = None
         self._answered: Indices = np.empty(0, np.int64)
@@ -99,20 +95,25 @@ class Panel:
         self._measured_at = 0
         self._stranger = 0.0
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(head.name for head in self.heads)
+
     def learn(self, rows: Indices, labels: Indices, count: int) -> None:
         """All corrections so far: rows of the pile, their labels, and how many labels there are."""
         self._answered = rows
         targets = np.eye(count, dtype=np.float32)[labels]
+        self._taught = rows, targets
         for head in self.heads:
             head.fit(rows, targets)
-        self.weights = self._weights(len(rows), len(np.unique(labels)))
+        self.weights = _weights(self.heads, self._trust, len(rows), len(np.unique(labels)))
         self._even = _evened(labels, count)
         if self.held_back is None:
             self.calibration = usual(len(rows), len(np.unique(labels)))
 
     def due(self, corrections: int) -> bool:
         """Whether `measure` would do something."""
-        return corrections >= FIRST_HELD_BACK and corrections - self._measured_at >= MEASURE_EVERY
+        return corrections >= FIRST_HELD_BACK and (corrections - self._measured_at >= MEASURE_EVERY or self.lineup.changed)
 
     def measure(self, rows: Indices, labels: Indices, count: int) -> bool:
         """Weights, temperature and cut-off anew, when enough corrections came since the last time; about a second of work."""
@@ -125,20 +126,26 @@ class Panel:
         """Votes on corrections by heads that have not seen them. Nearly all the work of measuring; it changes nothing here and may run
         beside `learn` and `judge` in another thread: 4 s for 10,000 rows and 192 corrections."""
         folds, targets = np.arange(len(rows)) % FOLDS, np.eye(count, dtype=np.float32)[labels]
-        votes = tuple(head.held_back(rows, targets, folds) for head in self.heads)
         even = np.array([_evened(labels[folds != fold], count) for fold in range(FOLDS)], np.float32)[folds]
-        return Held(rows, labels, votes, even, self._stands_for(rows), self._strangeness(self._company_here[rows], votes))
+        return Held(rows, labels, self.lineup.hold_back(rows, targets, folds), even, self._stands_for(rows))
 
     def take(self, held: Held) -> None:
-        """Weights, temperature and cut-off from what was held back."""
-        rows, labels, at = held.rows, held.labels, np.arange(len(held.rows))
-        losses = np.array([-(held.stands_for * logs(votes)[at, labels]).sum() for votes in held.votes])
-        self._trust = np.exp(-TRUST * (losses - losses.min()) * min(1.0, len(rows) / 100)).astype(np.float32)
-        known = len(np.unique(labels))
-        self.weights = self._weights(len(rows), known)
-        self.held_back = HeldBack(rows, labels, self._scores(held.votes, held.even))
+        """Who votes, weights, temperature and cut-off from what was held back."""
+        rows, labels, known = held.rows, held.labels, len(np.unique(held.labels))
+
+        def weigh(heads: Sequence[Head], losses: Sequence[float]) -> Matrix:
+            return _weights(heads, _trust(losses, len(rows)), len(rows), known)
+
+        heads, losses = self.lineup.take(held.votes, labels, held.even, held.stands_for, weigh)
+        for head in heads:
+            if head not in self.heads and self._taught is not None:  # what is known now, which may be more than was held back
+                head.fit(*self._taught)
+        self._trust = _trust(losses, len(rows))
+        self.heads, self.weights = heads, _weights(heads, self._trust, len(rows), known)
+        votes = [held.votes[head.id] for head in self.heads]
+        self.held_back = HeldBack(rows, labels, self._scores(votes, held.even))
         self.calibration = calibrate(self.held_back.scores, labels, known)
-        self._stranger = float(np.quantile(held.strangeness, STRANGER))
+        self._stranger = float(np.quantile(self._strangeness(self._company_here[rows], votes), STRANGER))
         self._measured_at = len(rows)
 
     def estimate(self) -> Estimate | None:
@@ -165,13 +172,6 @@ class Panel:
         median = float(np.median(pile))
         away = median + STRANGE_AWAY * 1.4826 * float(np.median(np.abs(pile - median)))
         return max(STRANGE_LEAST, self._stranger, away)
-
-    def _weights(self, corrections: int, labels: int) -> Matrix:
-        first, second, most = GRAPH_SHARE
-        share = min(most, first + second * labels / corrections)
-        prior = np.array([share if isinstance(head, GraphHead) else 1 - share for head in self.heads], np.float32)
-        weights = prior * self._trust
-        return np.asarray(weights / weights.sum(), np.float32)
 
     def _scores(self, votes: Sequence[Matrix], even: Matrix) -> Matrix:
         """Logarithmic opinion pool (Genest and Zidek 1986), evened."""
@@ -204,9 +204,17 @@ def _evened(labels: Indices, count: int) -> Matrix:
     return np.asarray(-EVEN * np.log(np.maximum(np.bincount(labels, minlength=count), 1)), np.float32)
 
 
-def _joint(views: Views) -> Matrix:
-    return views.joint
+def _trust(losses: Sequence[float], corrections: int) -> Matrix:
+    found = np.array(losses)
+    return np.asarray(np.exp(-TRUST * (found - found.min()) * min(1.0, corrections / 100)), np.float32)
 
 
-def _meaning(views: Views) -> Matrix:
-    return views.meaning
+def _weights(heads: Sequence[Head], trust: Matrix, corrections: int, labels: int) -> Matrix:
+    """Heads of a kind share the prior weight of that kind."""
+    first, second, most = GRAPH_SHARE
+    share = min(most, first + second * labels / corrections)
+    graphs = [isinstance(head, GraphHead) for head in heads]
+    count = max(1, sum(graphs)), max(1, len(graphs) - sum(graphs))
+    prior = np.array([share / count[0] if graph else (1 - share) / count[1] for graph in graphs], np.float32)
+    weights = prior * trust
+    return np.asarray(weights / weights.sum(), np.float32)

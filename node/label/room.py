@@ -21,3 +21,10 @@ def why_no_room(rows: int, guests: int, capacity: Callable[[], int] | None) -> s
     if free is not None and rows * BYTES_A_ROW > MEMORY_SHARE * free:
         return f"{rows} rows need {rows * BYTES_A_ROW / 2**20:.0f} MiB, more than a quarter of {free / 2**20:.0f} MiB of free memory"
     return ""
+
+
+def why_no_child(heads: int, capacity: Callable[[], int] | None) -> str:
+    """Why a head of a project with so many heads here may not divide onto this node; empty when it may."""
+    if capacity is not None and (places := capacity()) <= heads:
+        return f"room for {places} agents, and {heads} learners of that project"
+    return ""

@@ -2,11 +2,13 @@
 
 When a pile is read, its pool (texts, vectors, examples) is cut into blobs and a signed charter that names them is gossiped; every
 node fetches the blobs from whoever holds them and pins them. Each correction, given at whatever node, is signed and gossiped (those
-of a moment together). Every `SYNC_S` a node also asks a random other one for what it lacks, so that nodes that joined late or missed
-gossip catch up. What stands is decided by `protocol.corrections`; the learners follow from it, so no weights are copied.
+of a moment together), and so is what nodes say of heads. Every `SYNC_S` a node also asks a random other one for what it lacks, so that
+nodes that joined late or missed gossip catch up; who never heard of a project finds its holders in the DHT (`whereabouts.py`). What
+stands is decided by `protocol.corrections` and `protocol.heads`; the learners follow from it, so no weights are copied.
 
 Nothing of a project that is kept on one machine (`local`) comes here but its signatures. First form: every node copies every pool
-(at most 10,000 rows, about 0.9 KB each), and whoever is a member may correct, save a node that was found lying here.
+(at most 10,000 rows, about 0.9 KB each), and whoever is a member may correct, save a node that was found lying here and one whose
+corrections are distrusted: on every node when whoever started the project said so, else where it was said.
 """
 
 from __future__ import annotations
@@ -20,25 +22,26 @@ import structlog
 
 from node.blobs import Blobs
 from node.label.book import LabelBook
+from node.label.hearing import Hearing
+from node.label.pools import Pools
+from node.label.whereabouts import Shelf, Whereabouts
 from node.links.courier import Courier
 from node.runtime import Runtime
 from protocol.corrections import (
-    MAX_AHEAD,
-    MAX_PARTS,
     Charter,
     Correction,
+    Distrust,
     News,
     Part,
     check_statement,
     mark,
     pack_news,
-    pack_part,
     read_news,
-    read_part,
     sign_statement,
 )
-from protocol.errors import BadSignature, Malformed, NotAvailable, PeerError, RequestTooLarge
-from protocol.identity import Credentials, Member, NodeId, node_id_of
+from protocol.errors import BadSignature, Malformed, PeerError
+from protocol.heads import HeadGenome, HeadStatement, Standing, head_id, sign_head
+from protocol.identity import Credentials, Member, NodeId, show_id
 from protocol.messages import Gossip, LabelNews, LabelSync, ProjectMark
 
 TOPIC = "labelling"
@@ -50,7 +53,6 @@ NEWS_BYTES = 900_000
 SYNC_S = 5.0
 ANSWER_S = 20.0
 MAX_CHARTERS = 1_000
-PART_BYTES = 2 * 1024 * 1024
 
 log = structlog.get_logger("labelling")
 
@@ -73,26 +75,25 @@ class Sharing:
         courier: Courier,
         gossip: Gossiper,
         living: Callable[[], list[NodeId]],
+        shelf: Shelf | None = None,
     ) -> None:
         self._runtime = runtime
         self._rng = runtime.random()
         self._credentials = credentials
         self._book = book
-        self._blobs = blobs
         self._courier = courier
         self._gossip = gossip
         self._living = living
         self.charters: dict[str, Charter] = {}
-        self.barred: set[NodeId] = set()
-        """Found lying here: their corrections are not taken."""
-        self._holders: dict[str, set[NodeId]] = {}
-        self._learners: dict[str, set[NodeId]] = {}
-        """Other nodes that said of themselves that they have the learners."""
-        self._waiting: list[Correction] = []
+        self.hearing = Hearing(runtime, book, self.charters)
+        self.whereabouts = Whereabouts(runtime, self._me, living, shelf)
+        self.pools = Pools(blobs, self.charters, self.whereabouts.near)
+        self._waiting: list[Correction | HeadStatement | Distrust] = []
         self._news = asyncio.Event()
         self._changed: Callable[[str], None] = lambda project: None
         self._learns: Callable[[str], bool] = lambda project: False
         self._divided: Callable[[str], None] = lambda project: None
+        self._told: Callable[[HeadStatement], None] = lambda said: None
         courier.on(LabelSync, self._serve)
 
     def watch(self, changed: Callable[[str], None]) -> None:
@@ -103,9 +104,13 @@ class Sharing:
         """`learns`: whether this node has a project's learners; `divided(project)` when another node said that it has, or no longer."""
         self._learns, self._divided = learns, divided
 
+    def watch_heads(self, told: Callable[[HeadStatement], None]) -> None:
+        """`told(said)` after every statement on a head that stands, this node's own among them."""
+        self._told = told
+
     async def open(self) -> None:
         """What is known from before; before `run`."""
-        self.charters = await self._book.charters()
+        self.charters.update(await self._book.charters())
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -121,29 +126,48 @@ class Sharing:
         counter = await self._book.last_counter(project) + 1
         said = sign_statement(key, Correction(project, row, None if undo else label, undo, counter, now, key.public))
         await self._book.correct(said)
-        if project in self.charters:
+        self._say(said)
+
+    async def say_head(self, project: str, genome: HeadGenome, standing: Standing) -> None:
+        """What has become of a head, as this node says; on its way where the project is shared."""
+        key, head = self._credentials().key, head_id(genome)
+        known = next((said for said in await self._book.heads(project) if head_id(said.genome) == head), None)
+        bearer, counter = (known.bearer, known.counter + 1) if known is not None else (key.public, 1)
+        said = sign_head(key, HeadStatement(project, genome, standing, bearer, counter, self._runtime.now(), key.public))
+        if await self._book.keep_head(said):
+            self._say(said)
+            self._told(said)
+
+    async def distrust(self, project: str, node: NodeId, *, trusted: bool) -> None:
+        """What that node said of rows of the project counts no more, or again from now on."""
+        key = self._credentials().key
+        known = next((said for said in await self._book.distrusts(project) if said.node == node), None)
+        counter = known.counter + 1 if known is not None else 1
+        said = sign_statement(key, Distrust(project, node, trusted, counter, self._runtime.now(), key.public))
+        if await self._book.distrust(said):
+            charter = self.charters.get(project)
+            if charter is not None and charter.author == key.public:
+                self._say(said)
+
+    def _say(self, said: Correction | HeadStatement | Distrust) -> None:
+        if said.project in self.charters:
             self._waiting.append(said)
             self._news.set()
 
     async def share(self, charter: Charter, parts: AsyncIterator[Part]) -> None:
         """A pile of this node has been read: `charter` needs its `parts`, author and signature still."""
-        digests: list[bytes] = []
-        try:
-            async for part in parts:
-                digests.append(await self._blobs.put(pack_part(part), pin=True))
-        except (NotAvailable, RequestTooLarge) as error:
-            log.warning("a project is not shared", project=charter.project, reason=str(error))
-            return
-        if not 0 < len(digests) <= MAX_PARTS:
-            log.warning("a project is not shared: its rows are too long", project=charter.project, parts=len(digests))
+        digests = await self.pools.store(charter.project, parts)
+        if not digests:
             return
         key = self._credentials().key
         whole = sign_statement(key, msgspec.structs.replace(charter, parts=digests, author=key.public))
         await self._book.keep_charter(whole)
         self.charters[charter.project] = whole
-        self._waiting += await self._book.statements(charter.project)
-        self._news.set()
         await self._publish(News([whole], []))
+        for head in await self._book.heads(charter.project):
+            self._say(head)
+        for said in await self._book.statements(charter.project):
+            self._say(said)
 
     async def _speak(self) -> None:
         while True:
@@ -151,15 +175,14 @@ class Sharing:
             await asyncio.sleep(GATHER_S)
             self._news.clear()
             said, self._waiting = self._waiting, []
-            size, batch = 0, list[Correction]()
-            for correction in said:
-                size += len(msgspec.msgpack.encode(correction))
-                batch.append(correction)
+            size, batch = 0, News([], [])
+            for statement in said:
+                size += _add(batch, statement)
                 if size > GOSSIP_BYTES - 4_096:
-                    await self._publish(News([], batch))
-                    size, batch = 0, []
-            if batch:
-                await self._publish(News([], batch))
+                    await self._publish(batch)
+                    size, batch = 0, News([], [])
+            if size:
+                await self._publish(batch)
 
     async def _publish(self, news: News) -> None:
         body = pack_news(news)
@@ -175,6 +198,7 @@ class Sharing:
         """Statements of a member, each signed by it. Raises `PeerError`."""
         news = read_news(gossip.body)
         authors = {said.author for said in news.charters} | {said.author for said in news.corrections}
+        authors |= {said.author for said in news.heads} | {said.author for said in news.distrusts}
         if authors - {origin.public_key}:
             raise BadSignature("a statement of somebody else")
         if origin.node_id != self._credentials().node_id:
@@ -188,34 +212,64 @@ class Sharing:
             await self._book.keep_charter(charter)
             self.charters[charter.project] = charter
             self._changed(charter.project)
-        changed = {said.project for said in news.corrections if await self._take_one(said)}
+        changed = {said.project for said in news.distrusts if await self.hearing.distrust(said)}
+        changed |= {said.project for said in news.corrections if await self.hearing.correction(said)}
+        for said in news.heads:
+            if await self.hearing.head(said):
+                self._told(said)
         for project in changed:
             self._changed(project)
-
-    async def _take_one(self, said: Correction) -> bool:
-        """Whether it stands now."""
-        if said.project not in self.charters or node_id_of(said.author) in self.barred:
-            return False
-        if said.counter > await self._book.last_counter(said.project) + MAX_AHEAD:
-            raise Malformed("a counter far ahead of its project")
-        await self._runtime.run_blocking(check_statement, said)
-        return await self._book.correct(said)
 
     async def _catch_up(self) -> None:
         """Ask a random node for what this one lacks, then fetch rows of projects that are new here."""
         while True:
-            others = [node for node in self._living() if node != self._credentials().node_id]
-            if others:
-                try:
-                    await self._ask(self._rng.choice(others))
-                except PeerError as error:
-                    log.debug("no labelling news", reason=str(error))
-            for project in [project for project, charter in self.charters.items() if not self.whole(charter)]:
-                await self._fetch(self.charters[project])
+            await self._ask_somebody()
+            for charter in [charter for charter in self.charters.values() if not self.pools.whole(charter)]:
+                await self.pools.fetch(charter)
+            await self._write_notice()
             await asyncio.sleep(SYNC_S)
 
-    async def _ask(self, node: NodeId) -> None:
-        answer = await self._courier.request(node, LabelSync(await self._marks()), ANSWER_S)
+    async def _ask_somebody(self) -> None:
+        others = [node for node in self._living() if node != self._me()]
+        if others:
+            try:
+                await self._ask(self._rng.choice(others))
+            except PeerError as error:
+                log.debug("no labelling news", reason=str(error))
+
+    @property
+    def barred(self) -> set[NodeId]:
+        """Nodes that were found lying here: nothing is taken from them."""
+        return self.hearing.barred
+
+    async def distrusted(self, project: str) -> set[NodeId]:
+        """Nodes whose corrections of this project are not taken here."""
+        return await self.hearing.distrusted(project)
+
+    async def _write_notice(self) -> None:
+        """In the DHT, of one project that is whole here: writing costs a look-up and some stores."""
+        due = (one for one in self.charters.values() if self.whereabouts.due(one.project) and self.pools.whole(one))
+        if (charter := next(due, None)) is not None:
+            answers = await self._book.answers(charter.project)
+            labels = {*charter.labels, *(label for label in answers.values() if label)}
+            learns = self._learns(charter.project)
+            await self.whereabouts.write(charter, len(labels), sum(row >= 0 for row in answers), learns=learns)
+
+    async def find(self, project: str) -> bool:
+        """Get to know a project that this node never heard of, from those who hold it; whether it is known now."""
+        if project in self.charters or len(project) != len(show_id(self._me())):
+            return project in self.charters
+        for node in await self.whereabouts.find(project):
+            try:
+                await self._ask(node, project)
+            except PeerError as error:
+                log.info("a holder of a project does not answer", project=project, reason=str(error))
+            if project in self.charters:
+                break
+        return project in self.charters
+
+    async def _ask(self, node: NodeId, wanted: str = "") -> None:
+        answer = await self._courier.request(node, LabelSync([] if wanted else await self._marks(), wanted), ANSWER_S)
         if not isinstance(answer, LabelNews):
             raise Malformed("news were asked for")
         await self._take(read_news(answer.data))
@@ -224,109 +278,64 @@ class Sharing:
         """What that node lacks; in random order, so that what is cut off comes another time."""
         theirs = {held.project: held for held in message.held}
         for held in message.held:
-            if held.whole and held.project in self.charters:
-                self._holders.setdefault(held.project, set()).add(peer.node_id)
-            self._hear_learner(peer.node_id, held)
+            if held.project in self.charters and self.whereabouts.hear(peer.node_id, held):
+                self._divided(held.project)
         news, size = News([], []), 0
         for project, charter in list(self.charters.items()):
+            if message.wanted not in ("", project):
+                continue
             if project not in theirs:
                 news.charters.append(charter)
                 size += len(msgspec.msgpack.encode(charter))
-            if project in theirs and theirs[project].mark == (await self._mark(project)).mark:
-                continue
-            statements = await self._book.statements(project)
-            self._rng.shuffle(statements)
-            for said in statements:
-                size += len(msgspec.msgpack.encode(said))
+            for said in await self._lacking(project, theirs.get(project)):
+                size += _add(news, said)
                 if size > NEWS_BYTES:
                     return LabelNews(pack_news(news))
-                news.corrections.append(said)
         return LabelNews(pack_news(news))
 
-    def _hear_learner(self, node: NodeId, held: ProjectMark) -> None:
-        known = self._learners.get(held.project, set())
-        if held.project in self.charters and held.learns != (node in known):
-            self._learners[held.project] = known | {node} if held.learns else known - {node}
-            self._divided(held.project)
+    async def _lacking(self, project: str, theirs: ProjectMark | None) -> list[Correction | HeadStatement | Distrust]:
+        mine, found = await self._mark(project), list[Correction | HeadStatement | Distrust]()
+        if theirs is None or theirs.others != mine.others:
+            found += [*await self._book.heads(project), *await self._spoken_for_all(project)]
+        if theirs is None or theirs.mark != mine.mark:
+            statements = await self._book.statements(project)
+            self._rng.shuffle(statements)
+            found += statements
+        return found
+
+    async def _spoken_for_all(self, project: str) -> list[Distrust]:
+        return [said for said in await self._book.distrusts(project) if said.author == self.charters[project].author]
 
     async def _marks(self) -> list[ProjectMark]:
         return [await self._mark(project) for project in list(self.charters)]
 
     async def _mark(self, project: str) -> ProjectMark:
         ranks = await self._book.ranks(project)
-        return ProjectMark(project, len(ranks), mark(ranks), self.whole(self.charters[project]), self._learns(project))
+        heads = [(head_id(said.genome), said.counter, said.author) for said in await self._book.heads(project)]
+        distrusts = [(bytes(said.node), said.counter, said.author) for said in await self._spoken_for_all(project)]
+        whole, learns = self.pools.whole(self.charters[project]), self._learns(project)
+        return ProjectMark(project, len(ranks), mark(ranks), whole, learns, mark([*heads, *distrusts]))
 
-    # ---- rows ----------------------------------------------------------------------------------------------------------
-
-    def whole(self, charter: Charter) -> bool:
-        """Whether all rows of its pool are here."""
-        return all(self._blobs.held(digest) for digest in charter.parts)
+    # ---- who has it ----------------------------------------------------------------------------------------------------
 
     def holders(self, project: str) -> int:
         """Nodes that hold the project, as they said, and live; this one included."""
-        return 1 + len(self._holders.get(project, set()) & set(self._living()) - {self._credentials().node_id})
+        return 1 + len(self.whereabouts.holders(project))
 
     def learners(self, project: str) -> list[NodeId]:
         """Live nodes that have the project's learners, as they said; this one included if it does."""
-        me = [self._credentials().node_id] if self._learns(project) else []
-        return me + sorted(self._learners.get(project, set()) & set(self._living()) - {self._credentials().node_id})
+        return [self._me()] * self._learns(project) + sorted(self.whereabouts.learners(project))
 
-    async def parts(self, project: str) -> AsyncIterator[Part]:
-        """The pool. Raises `Unreachable` when nobody gives a part, `Malformed` when one is not what it should be."""
-        charter = self.charters[project]
-        for digest in charter.parts:
-            yield await self._part(charter, digest)
-
-    async def _part(self, charter: Charter, digest: bytes) -> Part:
-        data = await self._blobs.fetch(digest, self._near(charter))
-        part = read_part(data)
-        await self._blobs.put(data, pin=True)
-        return part
-
-    async def _fetch(self, charter: Charter) -> None:
-        try:
-            for digest in charter.parts:
-                await self._part(charter, digest)
-        except (PeerError, NotAvailable) as error:
-            log.info("rows of a project are not here yet", project=charter.project, reason=str(error))
-
-    def _near(self, charter: Charter) -> list[NodeId]:
-        """Who may hold its blobs: its author, then those who said so, then anybody."""
-        me, author, said = self._credentials().node_id, node_id_of(charter.author), self._holders.get(charter.project, set())
-        others = [node for node in self._living() if node != me]
-        return sorted(others, key=lambda node: (node != author, node not in said))
+    def _me(self) -> NodeId:
+        return self._credentials().node_id
 
 
-async def cut(rows: AsyncIterator[tuple[int, list[str], list[str], bytes]], step: int) -> AsyncIterator[Part]:
-    """Parts of a pool from consecutive batches (start, texts, labels of examples, float16 vectors): every `step`-th row."""
-    held: Part | None = None
-    async for start, texts, labels, vectors in rows:
-        width = len(vectors) // len(texts)
-        stride = 1 if start < 0 else step
-        first = -start % stride
-        taken = range(first, len(texts), stride)
-        if not taken:
-            continue
-        new = Part(
-            start + first,
-            stride,
-            [texts[at] for at in taken],
-            [labels[at] for at in taken] if labels else [],
-            b"".join(vectors[at * width : (at + 1) * width] for at in taken),
-        )
-        if held is not None and _follows(held, new) and _bytes(held) < PART_BYTES:
-            new = Part(held.start, stride, held.texts + new.texts, held.labels + new.labels, held.vectors + new.vectors)
-        elif held is not None:
-            yield held
-        held = new
-    if held is not None:
-        yield held
-
-
-def _follows(held: Part, new: Part) -> bool:
-    end = held.start + held.step * len(held.texts)
-    return (end, held.step, bool(held.labels)) == (new.start, new.step, bool(new.labels))
-
-
-def _bytes(part: Part) -> int:
-    return len(part.vectors) + sum(map(len, part.texts))
+def _add(news: News, said: Correction | HeadStatement | Distrust) -> int:
+    """Its bytes."""
+    if isinstance(said, Correction):
+        news.corrections.append(said)
+    elif isinstance(said, HeadStatement):
+        news.heads.append(said)
+    else:
+        news.distrusts.append(said)
+    return len(msgspec.msgpack.encode(said))

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 Matrix: TypeAlias = NDArray[np.float32]
 
-BUCKETS = 2_048
+BUCKETS = 2_048  # = 2 ** (32 - 21), see `_count`
 DIRECTIONS = 256
 NGRAM_WEIGHT = 0.6
 FIT_ROWS = 4_000
@@ -37,14 +37,18 @@ class Views:
 
     meaning: Matrix
     joint: Matrix
+    texts: Sequence[str] = ()
+    """For heads with an n-gram hashing of their own."""
 
 
 class Viewer:
-    """Fitted on a pile; turns rows into views."""
+    """Fitted on a pile; turns rows into views. `seed`: of its n-gram hashing; `grams`: weight of the n-grams in the joint view."""
 
-    def __init__(self, texts: Sequence[str], seed: int = 0) -> None:
+    def __init__(self, texts: Sequence[str], seed: int = 0, grams: float | None = None) -> None:
+        self._seed = seed
+        self._grams = np.float32(NGRAM_WEIGHT if grams is None else grams)
         step = max(1, len(texts) // FIT_ROWS)
-        counts = _count(texts[::step][:FIT_ROWS])
+        counts = _count(texts[::step][:FIT_ROWS], seed)
         self._idf = (np.log((1 + len(counts)) / (1 + (counts > 0).sum(0))) + 1).astype(np.float32)
         weighted = self._weigh(counts)
         self._mean: Matrix = weighted.mean(0)
@@ -52,19 +56,22 @@ class Viewer:
 
     def see(self, texts: Sequence[str], embeddings: Matrix) -> Views:
         """Views of rows, these or new ones."""
-        grams = _unit((self._weigh(_count(texts)) - self._mean) @ self._basis)
+        grams = _unit((self._weigh(_count(texts, self._seed)) - self._mean) @ self._basis)
         meaning = _unit(embeddings.astype(np.float32))
-        return Views(meaning, _unit(np.hstack([meaning, NGRAM_WEIGHT * grams])))
+        return Views(meaning, _unit(np.hstack([meaning, self._grams * grams])), texts)
 
     def _weigh(self, counts: Matrix) -> Matrix:
         return _unit(np.asarray(np.log1p(counts) * self._idf, np.float32))
 
 
-def _count(texts: Sequence[str]) -> Matrix:
-    """Hashed counts, shape (texts, BUCKETS)."""
+def _count(texts: Sequence[str], seed: int) -> Matrix:
+    """Hashed counts, shape (texts, BUCKETS); multiplying by an odd number makes other features meet in a bucket (Dietzfelbinger et al.
+    1997)."""
+    factor = 2 * seed + 1
     out = np.zeros((len(texts), BUCKETS), np.float32)
     for row, text in enumerate(texts):
-        buckets = [zlib.crc32(feature.encode()) % BUCKETS for feature in _features(text[:MAX_CHARACTERS].lower())]
+        codes = [zlib.crc32(feature.encode()) for feature in _features(text[:MAX_CHARACTERS].lower())]
+        buckets = [(code * factor % 2**32) >> 21 if seed else code % BUCKETS for code in codes]
         if buckets:
             out[row] = np.bincount(buckets, minlength=BUCKETS)
     return out

@@ -44,12 +44,16 @@ class ProjectMark(Struct, frozen=True, array_like=True):
     whole: bool
     learns: bool = False
     """Its learners are in that node's memory."""
+    others: Annotated[bytes, Meta(max_length=8)] = b""
+    """Tells one set of statements on heads and on distrust from another."""
 
 
 class LabelSync(Struct, frozen=True, array_like=True, tag=74):
     """These projects I hold so: please send what I lack."""
 
     held: Annotated[list[ProjectMark], Meta(max_length=1_000)]
+    wanted: Name = ""
+    """This project only; empty: all."""
 
 
 class LabelNews(Struct, frozen=True, array_like=True, tag=75):

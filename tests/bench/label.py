@@ -7,6 +7,7 @@
     liar          one node of three sends random vectors
     speed         reading beside embedding alone; re-labelling after a correction
     kinds         what Gemma adds to the heads, and alone (100 test rows, one seed: 20 to 40 rows a second)
+    divisions     whether heads that divide help: development sets only (`divisions=none`: one kind of life)
     constants     how the learners' constants were chosen: development sets only (`constants=NAME`: one of them)
     reach         how small the calibration error could be, and coverage of the estimate's interval: development sets only
     swarm         real daemons (`label_swarm.py`; `swarm=curve`, `liar`, `job`, `speedup`, `memory`: one part)
@@ -28,7 +29,7 @@ from tests.bench.label_data import LIMITS, STOPS, Shelf
 from tests.bench.report import Bar, Report
 
 PARTS = ("curve", "cutoff", "liar", "speed", "kinds", "swarm")
-"""What runs when nothing is said: `calibration` is in `curve`; `constants` and `reach` look at development sets."""
+"""What runs when nothing is said: `calibration` is in `curve`; `constants`, `divisions` and `reach` look at development sets."""
 
 
 def measure(seeds: int, tell: Callable[[str], None]) -> Report:
@@ -42,7 +43,7 @@ def measure(seeds: int, tell: Callable[[str], None]) -> Report:
 
 
 def _measure(name: str, choice: str, shelf: Shelf, seeds: int, tell: Callable[[str], None], report: Report) -> None:
-    from tests.bench import label_constants, label_curve, label_kinds, label_reach, label_speed
+    from tests.bench import label_constants, label_curve, label_divisions, label_kinds, label_reach, label_speed
 
     if name in ("curve", "calibration"):
         label_curve.measure(shelf, seeds, tell, report, baselines=name == "curve", choice=choice)
@@ -54,6 +55,8 @@ def _measure(name: str, choice: str, shelf: Shelf, seeds: int, tell: Callable[[s
         label_speed.measure_speed(shelf, report)
     elif name == "kinds":
         label_kinds.measure(shelf, tell, report)
+    elif name == "divisions":
+        label_divisions.measure(shelf, choice, tell, report)
     elif name == "constants":
         label_constants.measure(shelf, choice, tell, report)
     elif name == "reach":
@@ -61,7 +64,7 @@ def _measure(name: str, choice: str, shelf: Shelf, seeds: int, tell: Callable[[s
     elif name == "swarm":
         _swarm(choice, seeds, tell, report)
     else:
-        raise SystemExit(f"MOOT_LABEL names '{name}': there are calibration, constants, reach, {', '.join(PARTS)}.")
+        raise SystemExit(f"MOOT_LABEL names '{name}': there are calibration, constants, divisions, reach, {', '.join(PARTS)}.")
 
 
 def _swarm(choice: str, seeds: int, tell: Callable[[str], None], report: Report) -> None:

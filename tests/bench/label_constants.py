@@ -64,7 +64,7 @@ def _set(owner: Any, attribute: str, value: Any) -> Iterator[None]:
         setattr(owner, attribute, before)
 
 
-def sets(shelf: Shelf, seed: int) -> Iterator[tuple[Split, Split]]:
+def development_sets(shelf: Shelf, seed: int) -> Iterator[tuple[Split, Split]]:
     for name in ("dev_banking12", "dev_clinc15"):
         yield shelf.load(f"{name}_train"), shelf.load(f"{name}_test")
     for name in ("banking12_train", "clinc_banking15_train"):
@@ -78,7 +78,7 @@ def _runs(shelf: Shelf) -> Array:
     """Accuracy, calibration error and bias of the estimate: shape (sets times seeds, stages, 3)."""
     found: list[list[tuple[float, float, float]]] = []
     for seed in SEEDS:
-        for train, test in sets(shelf, seed):
+        for train, test in development_sets(shelf, seed):
             run = []
             for stage in taught(train, seed):
                 shares, pile = stage.panel.judge(test.texts, test.vectors).shares, stage.panel.judge_pile().shares

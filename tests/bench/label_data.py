@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,16 +102,19 @@ class Stage:
         return float(right.mean())
 
 
-def taught(train: Split, seed: int, stops: Sequence[int] = STOPS) -> Iterator[Stage]:
+def taught(
+    train: Split, seed: int, stops: Sequence[int] = STOPS, measured: Callable[[Panel, int], None] = lambda panel, seed: None
+) -> Iterator[Stage]:
     """The product's learners, taught with their own questions; the oracle skips rows that are none of these, which counts as an
-    answer."""
+    answer. `measured(panel, seed)` after every measurement on corrections held back."""
     panel = Panel(train.texts, train.vectors)
     asked = cover(panel.views.meaning, COVERAGE, seed)
     while True:
         rows = np.array([row for row in asked if train.gold[row]])
         names, labels = np.unique(train.gold[rows], return_inverse=True)
         panel.learn(rows, labels, len(names))
-        panel.measure(rows, labels, len(names))
+        if panel.measure(rows, labels, len(names)):
+            measured(panel, seed)
         if len(asked) in stops:
             yield Stage(len(asked), panel, names, rows)
         if len(asked) >= stops[-1]:

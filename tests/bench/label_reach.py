@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from tests.bench.label_constants import sets
+from tests.bench.label_constants import development_sets
 from tests.bench.label_data import STOPS, Array, Shelf, Split, Stage, calibration_error, calibration_floor, taught
 from tests.bench.report import Report
 
@@ -31,7 +31,7 @@ def measure(shelf: Shelf, seeds: int, tell: Callable[[str], None], report: Repor
     found: dict[tuple[str, int], list[list[float]]] = {}
     for seed in range(FIRST_SEED, FIRST_SEED + seeds):
         tell(f"how small the error could be, seed {seed}")
-        for at, (train, test) in enumerate(sets(shelf, seed)):
+        for at, (train, test) in enumerate(development_sets(shelf, seed)):
             for kind, (pile, fresh) in {"even": (train, test), "uneven": uneven(train, test, seed * 10 + at)}.items():
                 for stage in taught(pile, seed):
                     found.setdefault((kind, stage.answers), []).append(_row(stage, pile, fresh))

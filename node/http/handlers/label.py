@@ -13,6 +13,7 @@ from protocol.errors import InvalidRequest, NotAvailable
 from protocol.labelling import (
     MAX_TEXT,
     AnswerRequest,
+    DistrustRequest,
     ExamplesRequest,
     GuestsRequest,
     ProjectInfo,
@@ -84,6 +85,10 @@ async def receipt(call: Call[None]) -> ReceiptInfo:
 
 async def guests(call: Call[GuestsRequest]) -> ProjectInfo:
     return await _desk(call).ask_guests(call.path("id"), call.body)
+
+
+async def distrust(call: Call[DistrustRequest]) -> ProjectInfo:
+    return await _desk(call).distrust(call.path("id"), call.body)
 
 
 async def by_project(call: Call[Any], request: ConsensusRequest, project: str) -> ConsensusAnswer:

@@ -11,8 +11,9 @@ import pytest
 from rich.console import Console
 
 from cli.client import Client
+from cli.commands.label import render_project
 from cli.label_screen import interview, show_question
-from protocol.labelling import AnswerRequest, ProjectInfo, QuestionRow, Questions
+from protocol.labelling import AnswerRequest, ChangedAnswer, CorrectorInfo, HeadInfo, ProjectInfo, QuestionRow, Questions
 
 LABELS = ["billing", "shipping"]
 
@@ -48,6 +49,24 @@ def test_the_screen_says_where_the_learners_live() -> None:
     screen = Console(width=120, record=True, file=io.StringIO())
     screen.print(show_question(QuestionRow(0, "text", "shipping", 0.6), info))
     assert "learners divided onto 3 machines (alder, birch, cedar)" in screen.export_text()
+
+
+def test_the_screen_and_the_figures_say_which_head_divided_and_how_fit_each_is() -> None:
+    line = "head ab12cd34 divided: child 12345678 on birch"
+    info = msgspec.structs.replace(
+        FakeClient(LABELS).get("", Questions, 0).info,
+        divisions=[line],
+        agents=[HeadInfo("ab12cd34", "spread joint", 0, "", "alder", "votes", 0.4, 0.123, 0.95, 40)],
+        correctors=[CorrectorInfo("mmmmmmmm", "birch", 3), CorrectorInfo("nnnnnnnn", "cedar", 0, distrusted=True)],
+        latest_changes=[ChangedAnswer(4, "shipping", "billing", "birch")],
+    )
+    screen = Console(width=160, record=True, file=io.StringIO())
+    screen.print(show_question(QuestionRow(0, "text", "shipping", 0.6), info))
+    assert line in screen.export_text()
+    screen.print(render_project(info))
+    shown = screen.export_text()
+    for part in ("ab12cd34 spread joint  weight 0.40, log-loss 0.123, right 95%", "birch  3 rows", "DISTRUSTED", "by birch", "any member"):
+        assert part in shown
 
 
 def test_a_number_picks_a_label_and_enter_the_guess() -> None:

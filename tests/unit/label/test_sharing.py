@@ -11,7 +11,7 @@ import pytest
 
 from node.label import sharing
 from node.label.desk import Desk
-from node.label.sharing import cut
+from node.label.pools import cut
 from protocol.corrections import (
     Correction,
     News,

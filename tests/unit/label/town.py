@@ -23,6 +23,7 @@ from protocol.codec import decode_frame, encode
 from protocol.errors import Unreachable
 from protocol.identity import Member, NodeId, NodeKey
 from protocol.messages import Frame, Gossip, LinkMessage
+from protocol.records import MAX_VALUE, Record, merge, sign
 from tests.unit.label.test_crew import HashedReader
 
 Handler = Callable[[Member, Any], Awaitable[LinkMessage | None]]
@@ -35,9 +36,27 @@ class Town:
         self.nodes: dict[NodeId, Node] = {}
         self.deaf: set[NodeId] = set()
         """Gossip does not reach them."""
+        self.records: dict[bytes, list[Record]] = {}
+        """What is in the DHT."""
 
     def living(self) -> list[NodeId]:
         return sorted(self.nodes)
+
+
+class Shelf:
+    """The DHT as one node writes it."""
+
+    def __init__(self, town: Town, runtime: SystemRuntime, key: NodeKey) -> None:
+        self._town, self._runtime, self._key = town, runtime, key
+
+    async def put(self, key: bytes, subkey: str, value: bytes, ttl_s: int) -> None:
+        assert len(value) <= MAX_VALUE
+        expires_at = int(self._runtime.now()) + ttl_s
+        record = sign(self._key, key=key, subkey=subkey, seq=len(self._town.records.get(key, ())), value=value, expires_at=expires_at)
+        self._town.records.setdefault(key, []).append(record)
+
+    async def get(self, key: bytes) -> list[Record]:
+        return list(merge(self._town.records.get(key, ())).values())
 
 
 class Node:
@@ -78,9 +97,10 @@ async def running(path: Path, town: Town | None = None, seed: int = 1, around: A
     me = credentials.node_id
     node = Node(town, Member(me, credentials.key.public, False, runtime.now() + 1_000))
     courier = cast(Exchange, node)
+    shelf = Shelf(town, runtime, credentials.key)
     store = Store(path / "moot.sqlite3", runtime)
     book = LabelBook(store)
-    sharing = Sharing(runtime, lambda: credentials, book, Blobs(runtime, path / "blobs", courier), courier, node, town.living)
+    sharing = Sharing(runtime, lambda: credentials, book, Blobs(runtime, path / "blobs", courier), courier, node, town.living, shelf)
     crew, lending = Crew(runtime, me, courier, lambda: [me], reader), Lending(me, courier, town.living)
     desk = Desk(runtime, me, book, reader, crew, lending, sharing, around)
     node.deliver = sharing.deliver
