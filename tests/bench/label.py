@@ -7,6 +7,7 @@
     liar          one node of three sends random vectors
     speed         reading beside embedding alone; re-labelling after a correction
     kinds         what Gemma adds to the heads, and alone (100 test rows, one seed: 20 to 40 rows a second)
+    guests        whether a guest's trial lets in who helps and nobody else, on development sets (`label_guests.py`)
     constants     how the learners' constants were chosen: development sets only (`constants=NAME`: one of them)
     swarm         real daemons (`label_swarm.py`; `swarm=curve`, `liar`, `job`, `speedup`, `memory`: one part)
 
@@ -41,7 +42,7 @@ def measure(seeds: int, tell: Callable[[str], None]) -> Report:
 
 
 def _measure(name: str, choice: str, shelf: Shelf, seeds: int, tell: Callable[[str], None], report: Report) -> None:
-    from tests.bench import label_constants, label_curve, label_kinds, label_speed
+    from tests.bench import label_constants, label_curve, label_guests, label_kinds, label_speed
 
     if name in ("curve", "calibration"):
         label_curve.measure(shelf, seeds, tell, report, baselines=name == "curve", choice=choice)
@@ -53,6 +54,8 @@ def _measure(name: str, choice: str, shelf: Shelf, seeds: int, tell: Callable[[s
         label_speed.measure_speed(shelf, report)
     elif name == "kinds":
         label_kinds.measure(shelf, tell, report)
+    elif name == "guests":
+        label_guests.measure(shelf, choice, tell, report)
     elif name == "constants":
         label_constants.measure(shelf, choice, tell, report)
     elif name == "swarm":
