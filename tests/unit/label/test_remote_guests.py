@@ -15,10 +15,9 @@ from aiohttp import web
 
 from node.agents.worker import BrainWorker
 from node.brains.remote import RemoteBrain
-from node.label import invitation
+from node.label import fewshot, guests, invitation
 from node.label.around import Around, HostedMinds
 from node.label.desk import Desk
-from node.label.guests import PATIENCE
 from node.runtime import SystemRuntime
 from protocol.api.nodes import BrainInfo
 from protocol.labelling import ProjectInfo
@@ -27,6 +26,14 @@ from tests.unit.label.test_teaching import LABELS
 from tests.unit.label.town import running
 
 RUNTIME = SystemRuntime()
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One agent a brain, few rows: each is an HTTP request or five."""
+    monkeypatch.setattr(fewshot, "AGENTS", 1)
+    monkeypatch.setattr(guests, "READ", 48)
+    monkeypatch.setattr(guests, "PATIENCE", 48)
 
 
 @dataclass
@@ -116,32 +123,34 @@ async def quiet(desk: Desk, project: str, server: Server) -> ProjectInfo:
     return await desk.info(project)
 
 
-@pytest.mark.parametrize("logprobs", [True, False])
-async def test_a_server_that_knows_is_let_in_and_makes_labels_better(tmp_path: Path, logprobs: bool) -> None:
+async def test_a_server_that_knows_is_let_in_and_makes_labels_better(tmp_path: Path) -> None:
     texts, gold = muddle()
-    found = {}
-    for skill in (0.95, None):
-        server = Server(dict(zip(texts, gold, strict=True)), skill or 0.0, logprobs)
-        async with (
-            serving(server),
-            hosted(server.url) as minds,
-            running(tmp_path / str(skill), around=Around(minds=minds if skill else None)) as desk,
-        ):
-            project = await taught(desk, texts, gold)
-            info = await quiet(desk, project, server)
-            found[skill] = await right(desk, project, gold)
-            if skill is not None:
-                (guest,) = info.guests
-                assert guest.name == "remote:toy"
-                assert guest.weight > 0
-    assert found[0.95] > found[None] + 3
+    server, found = Server(dict(zip(texts, gold, strict=True)), 0.97), {}
+    async with serving(server), hosted(server.url) as minds:
+        for name, around in (("without", None), ("with", Around(minds=minds))):
+            async with running(tmp_path / name, around=around) as desk:
+                project = await taught(desk, texts, gold)
+                info = await quiet(desk, project, server)
+                found[name] = await right(desk, project, gold)
+    (guest,) = info.guests
+    assert guest.name == "remote:toy"
+    assert guest.weight > 0
+    assert found["with"] > found["without"] + 3
+
+
+async def test_a_server_without_log_probabilities_is_let_in_by_what_it_says(tmp_path: Path) -> None:
+    texts, gold = muddle()
+    server = Server(dict(zip(texts, gold, strict=True)), 0.97, logprobs=False)
+    async with serving(server), hosted(server.url) as minds, running(tmp_path, around=Around(minds=minds)) as desk:
+        project = await taught(desk, texts, gold)
+        assert (await quiet(desk, project, server)).guests[0].weight > 0
 
 
 async def test_a_server_that_guesses_is_not_asked_after_its_trial(tmp_path: Path) -> None:
     texts, gold = muddle()
     server = Server(dict(zip(texts, gold, strict=True)), 0.0)
     async with serving(server), hosted(server.url) as minds, running(tmp_path, around=Around(minds=minds)) as desk:
-        project = await taught(desk, texts, gold, PATIENCE + 40)
+        project = await taught(desk, texts, gold, ANSWERS + 16)
         info = await quiet(desk, project, server)
         (guest,) = info.guests
         assert guest.reason.startswith("not asked, and not tried any more")
@@ -180,9 +189,9 @@ async def test_new_texts_have_the_votes_of_a_guest_that_helps_and_say_when_it_wa
     async with serving(server), hosted(server.url) as minds, running(tmp_path, around=Around(minds=minds)) as desk:
         project = await taught(desk, texts, gold)
         assert (await quiet(desk, project, server)).guests[0].weight > 0
-        known = set((await desk._book.answers(project)))
+        known = set(await desk._book.answers(project))
         rows = [row for row in range(len(texts)) if row not in known]
-        new = [f"{texts[row]} indeed" for row in rows][:40]
+        new = [f"{texts[row]} indeed" for row in rows][:24]
         server.gold |= {text: gold[row] for text, row in zip(new, rows, strict=False)}
         judged = await desk.judge(project, new)
         heard = [(row, gold[at]) for row, at in zip(judged, rows, strict=False) if "remote:toy=" in row.votes]
