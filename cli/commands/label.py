@@ -234,7 +234,7 @@ def _export(target: Target, client: Client, project: str, pile: Pile, place: Pat
     receipt = client.post(f"{_path(project)}/receipt", ReceiptInfo, timeout_s=PATIENCE_S * 2)
     target.say(f"{count} rows written to {place}; receipt {receipt.root}")
     if not info.heads:
-        target.say(f"No row has a label yet, for moot knows too few answers: `moot label resume {project}` asks for them.")
+        target.say("No row has a label yet, for moot knows too few answers: the same command with a larger --budget asks for them.")
     target.show(info, render_project)
     return None
 

@@ -6,8 +6,9 @@
     cutoff        "none of these" with out-of-scope rows in the pile
     liar          one node of three sends random vectors
     speed         reading beside embedding alone; re-labelling after a correction
-    kinds         what Gemma adds to the heads, and alone (100 test rows, one seed: 20 to 40 rows a second)
-    guests        whether a guest's trial lets in who helps and nobody else, on development sets (`label_guests.py`)
+    kinds         what Gemma adds to the heads, and alone (100 test rows, one seed; `kinds=48`, `kinds=96`: at so many answers)
+    guests        whether a guest's trial lets in who helps and nobody else, on development sets (`label_guests.py`; `guests=scripted`,
+                  `guests=gemma=0` to `3`)
     constants     how the learners' constants were chosen: development sets only (`constants=NAME`: one of them)
     swarm         real daemons (`label_swarm.py`; `swarm=curve`, `liar`, `job`, `speedup`, `memory`: one part)
 
@@ -53,7 +54,7 @@ def _measure(name: str, choice: str, shelf: Shelf, seeds: int, tell: Callable[[s
     elif name == "speed":
         label_speed.measure_speed(shelf, report)
     elif name == "kinds":
-        label_kinds.measure(shelf, tell, report)
+        label_kinds.measure(shelf, choice, tell, report)
     elif name == "guests":
         label_guests.measure(shelf, choice, tell, report)
     elif name == "constants":

@@ -26,7 +26,7 @@ from tests.bench.report import Report
 SETS = ("dev_banking12", "dev_clinc15")
 SEEDS = (100, 101, 102, 103)
 ANSWERS = 96
-UNSURE = 64
+UNSURE = 32
 """Rows of the pile that Gemma reads to see what its vote would have done."""
 PLAYED = 50
 """Seeds a project and kind: 400 of each in all."""

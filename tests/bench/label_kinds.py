@@ -46,20 +46,21 @@ class Gemma:
         return votes
 
 
-def measure(shelf: Shelf, tell: Callable[[str], None], report: Report) -> None:
-    """Results only: the issue names no bar for this."""
+def measure(shelf: Shelf, choice: str, tell: Callable[[str], None], report: Report) -> None:
+    """Results only: the issue names no bar for this. `choice`: one of `STOPS`, or all."""
+    stops = [stop for stop in STOPS if choice in ("", str(stop))]
     train, full = shelf.load(f"{NAME}_train"), shelf.load(f"{NAME}_test")
     test = full.take(np.random.default_rng(0).permutation(len(full.texts))[:TEST])
     tell("loading Gemma")
     gemma, made = Gemma(), project(train, 0)
     bench = made.bench
     made.answer(FEWEST)
-    while len(bench.answers) < STOPS[-1]:
+    while len(bench.answers) < stops[-1]:
         made.answer(FEWEST)
         while (wish := bench.wish("gemma")) is not None and wish.tried:
             tell(f"kinds: the trial at {len(bench.answers)} answers")
             bench.hear("gemma", wish, gemma.votes(wish, made.labels))
-        if len(bench.answers) in STOPS:
+        if len(bench.answers) in stops:
             tell(f"kinds at {len(bench.answers)} answers")
             _stage(len(bench.answers), made, test, gemma, report)
     report.results["kinds: rows Gemma reads in a second"] = round(gemma.rows / gemma.seconds, 1)
