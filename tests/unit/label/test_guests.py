@@ -7,7 +7,10 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+
 from node.brains.base import Ask, Choice
+from node.label import guests
 from node.label.around import Around
 from node.label.desk import Desk
 from node.label.fewshot import AGENTS
@@ -27,6 +30,12 @@ def muddle() -> tuple[list[str], list[str]]:
     words = [word for found in WORDS.values() for word in found]
     gold = [rng.choice(LABELS) for _ in range(ROWS)]
     return [" ".join(rng.sample(WORDS[label], 2) + rng.sample(words, 4)) + f" {row}" for row, label in enumerate(gold)], gold
+
+
+@pytest.fixture(autouse=True)
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A guest reads few rows of the pile."""
+    monkeypatch.setattr(guests, "READ", 24)
 
 
 class Brain:

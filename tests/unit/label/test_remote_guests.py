@@ -21,7 +21,7 @@ from node.label.desk import Desk
 from node.runtime import SystemRuntime
 from protocol.api.nodes import BrainInfo
 from protocol.labelling import ProjectInfo
-from tests.unit.label.test_guests import ANSWERS, muddle, right, taught
+from tests.unit.label.test_guests import muddle, right, taught
 from tests.unit.label.test_teaching import LABELS
 from tests.unit.label.town import running
 
@@ -32,7 +32,7 @@ RUNTIME = SystemRuntime()
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """One agent a brain, few rows: each is an HTTP request or five."""
     monkeypatch.setattr(fewshot, "AGENTS", 1)
-    monkeypatch.setattr(guests, "READ", 48)
+    monkeypatch.setattr(guests, "READ", 24)
     monkeypatch.setattr(guests, "PATIENCE", 48)
 
 
@@ -146,11 +146,12 @@ async def test_a_server_without_log_probabilities_is_let_in_by_what_it_says(tmp_
         assert (await quiet(desk, project, server)).guests[0].weight > 0
 
 
-async def test_a_server_that_guesses_is_not_asked_after_its_trial(tmp_path: Path) -> None:
+async def test_a_server_that_guesses_is_not_asked_after_its_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guests, "PATIENCE", 16)
     texts, gold = muddle()
     server = Server(dict(zip(texts, gold, strict=True)), 0.0)
     async with serving(server), hosted(server.url) as minds, running(tmp_path, around=Around(minds=minds)) as desk:
-        project = await taught(desk, texts, gold, ANSWERS + 16)
+        project = await taught(desk, texts, gold, 48)
         info = await quiet(desk, project, server)
         (guest,) = info.guests
         assert guest.reason.startswith("not asked, and not tried any more")
@@ -164,11 +165,11 @@ async def test_a_server_that_never_answers_delays_neither_answers_nor_labels(tmp
     texts, gold = muddle()
     server = Server({}, 0.0, held=asyncio.Event())
     async with serving(server), hosted(server.url) as minds, running(tmp_path, around=Around(minds=minds)) as desk:
-        project = await taught(desk, texts, gold)
+        project = await taught(desk, texts, gold, 32)
         while not server.asked:
             await asyncio.sleep(0.01)
         assert len((await desk.labels(project, 0)).rows) > 0
-        assert (await desk.info(project)).corrections == ANSWERS
+        assert (await desk.info(project)).corrections == 32
 
 
 async def test_a_server_that_is_gone_costs_nothing_but_its_votes(tmp_path: Path) -> None:
@@ -177,7 +178,7 @@ async def test_a_server_that_is_gone_costs_nothing_but_its_votes(tmp_path: Path)
     async with serving(server), hosted(server.url) as minds:
         pass
     async with hosted(server.url) as minds, running(tmp_path, around=Around(minds=minds)) as desk:
-        project = await taught(desk, texts, gold, 40)
+        project = await taught(desk, texts, gold, 32)
         assert len((await desk.labels(project, 0)).rows) > 0
 
 
