@@ -85,11 +85,16 @@ async def teach(desk: Desk, project: str, gold: list[str], answers: int) -> None
             await desk.answer(project, AnswerRequest(question.row, gold[question.row]))
 
 
+def at_work(desk: Desk) -> bool:
+    """Whether corrections are held back or a guest reads at this moment."""
+    return bool(desk._benches._measured or desk._benches.invitations._under_way)
+
+
 async def settled(desk: Desk, project: str, brain: Brain) -> ProjectInfo:
     """When the brain has read nothing for a while."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         seen = -1
-        while seen != len(brain.asked) or not (await desk.info(project)).guests:
+        while at_work(desk) or seen != len(brain.asked) or not (await desk.info(project)).guests:
             seen = len(brain.asked)
             await asyncio.sleep(0.5)
     return await desk.info(project)

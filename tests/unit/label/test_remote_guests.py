@@ -21,7 +21,7 @@ from node.label.desk import Desk
 from node.runtime import SystemRuntime
 from protocol.api.nodes import BrainInfo
 from protocol.labelling import ProjectInfo
-from tests.unit.label.test_guests import muddle, right, taught
+from tests.unit.label.test_guests import at_work, muddle, right, taught
 from tests.unit.label.test_teaching import LABELS
 from tests.unit.label.town import running
 
@@ -115,9 +115,9 @@ async def hosted(url: str) -> AsyncIterator[HostedMinds]:
 
 async def quiet(desk: Desk, project: str, server: Server) -> ProjectInfo:
     """When the server has not been asked for a while."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         seen = -1
-        while seen != len(server.asked):
+        while at_work(desk) or seen != len(server.asked):
             seen = len(server.asked)
             await asyncio.sleep(0.5)
     return await desk.info(project)
