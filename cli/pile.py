@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 import contextlib
 import csv
+import errno
 import hashlib
 import json
 import os
@@ -66,7 +67,7 @@ def open_pile(path: Path, column: str | None = None, encoding: str | None = None
     kind = KINDS.get(path.suffix.lower(), "lines")
     if kind == "parquet" and find_spec("pyarrow") is None:
         raise NotAvailable(f"{path} is Parquet, and pyarrow is not installed: `pip install pyarrow`, or convert the file to CSV.")
-    encoding = _encoding(path) if encoding is None else _known(encoding)
+    encoding = _encoding(path, kind) if encoding is None else _known(encoding)
     delimiter = "\t" if path.suffix.lower() == ".tsv" else _delimiter(path, encoding) if kind == "csv" else ","
     first = [record for _, record in zip(range(GUESS_ROWS), _records(path, kind, delimiter, encoding), strict=False)]
     if not first:
@@ -87,6 +88,18 @@ def fingerprint(pile: Pile, labels: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
+def check_place(pile: Pile, out: Path) -> None:
+    """Whether the output can go there, before anything is labelled. Raises `InvalidRequest`."""
+    if out.exists() and out.samefile(pile.path):
+        raise InvalidRequest(f"--out names the input itself, {out}: choose another file, the input is never written over.", param="out")
+    if out.is_dir():
+        raise InvalidRequest(f"--out names a directory, {out}: add the name of a file.", param="out")
+    if not out.parent.is_dir():
+        raise InvalidRequest(f"There is no directory {out.parent} for the output: make it, or choose another with --out.", param="out")
+    if not os.access(out.parent, os.W_OK):
+        raise InvalidRequest(f"Nothing can be written in {out.parent}: choose another place with --out.", param="out")
+
+
 def write(pile: Pile, out: Path, labels: Iterator[RowLabel]) -> int:
     """The input with labels added, put in place at once when all of it is written; returns the rows.
 
@@ -101,7 +114,8 @@ def write(pile: Pile, out: Path, labels: Iterator[RowLabel]) -> int:
             os.fsync(stream.fileno())
         part.replace(out)
     except OSError as error:
-        raise UserError(f"{out} cannot be written ({error.strerror}): free some space or choose another place with --out.") from error
+        remedy = "free some space or choose another place" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "choose another place"
+        raise UserError(f"{out} cannot be written ({error.strerror}): {remedy} with --out; what was learnt is kept.") from error
     finally:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
@@ -188,8 +202,11 @@ def _parquet(path: Path) -> Iterator[Record]:
         raise InvalidRequest(f"{path} is no Parquet file, or a damaged one ({error}): write it anew or convert it to CSV.") from error
 
 
-def _encoding(path: Path) -> str:
-    """What the byte order mark says; without one UTF-16 by its zero bytes, else UTF-8. Other encodings are never guessed silently."""
+def _encoding(path: Path, kind: Kind) -> str:
+    """What the byte order mark says; without one UTF-16 by its zero bytes, else UTF-8. Other encodings are never guessed silently.
+
+    Raises `InvalidRequest` for what is no text at all.
+    """
     with path.open("rb") as stream:
         start = stream.read(GUESS_BYTES)
     if start.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
@@ -199,6 +216,8 @@ def _encoding(path: Path) -> str:
     for name, zeros in (("utf-16-le", start[1::2]), ("utf-16-be", start[::2])):
         if len(zeros) > 1 and zeros.count(0) > 0.4 * len(zeros):
             return name
+    if b"\0" in start and kind != "parquet":
+        raise InvalidRequest(f"{path} is not text: it holds zero bytes. Save it as CSV, JSON Lines, Parquet or plain lines.")
     return "utf-8-sig"
 
 

@@ -201,6 +201,8 @@ class RowLabel(Struct, frozen=True):
     """Each learner's choice, `name=label` separated by `; `."""
     best: str = ""
     """The likeliest label, also when it abstains."""
+    late: list[str] = []
+    """Guests (brains that vote where the learners are unsure) that were asked about a new text and had no vote in time."""
 
 
 class RowLabels(Struct, frozen=True):

@@ -11,7 +11,7 @@ from rich.console import RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cli.client import Client, in_path
-from cli.pile import Pile, fingerprint, open_pile, write
+from cli.pile import Pile, check_place, fingerprint, open_pile, write
 from cli.render import table
 from cli.target import Target, console, with_target
 from protocol.errors import InvalidRequest, NotFound
@@ -79,18 +79,21 @@ def label(
             return None
         return _verb(target, client, what, id, text_column, encoding, out, pause)
     pile = open_pile(Path(what), text_column, encoding)
+    place = _place(pile, out)
     if oracle is not None and oracle not in pile.columns:
         raise InvalidRequest(f"{pile.path} has no column '{oracle}': it has {', '.join(pile.columns)}.", param="oracle")
     named = _split(labels)
+    rows = count_rows(pile)
+    known = _examples(examples, named) if examples is not None else []
+    others = f" (--text-column chooses another of {', '.join(pile.columns)})" if len(pile.columns) > 1 else ""
     target.say(
-        f"{pile.path}: {pile.kind} in {pile.encoding.removesuffix('-sig')}, labelling the column '{pile.column}' "
-        f"(--text-column chooses another of {', '.join(pile.columns)})"
+        f"{pile.path}: {rows} rows, {pile.kind} in {pile.encoding.removesuffix('-sig')}, labelling the column '{pile.column}'{others}"
     )
     info = client.post("/v1/labelling", ProjectInfo, _request(pile, named, budget, local), PATIENCE_S)
     target.say(f"project {info.id}" + (", which goes on" if info.rows else ""))
     if info.phase == "filling":
-        _send_examples(client, info, examples)
-        info = _send(client, info, pile)
+        _send_examples(client, info, known)
+        info = _send(client, info, pile, rows)
     _wait(client, info)
     if oracle is not None:
         _answer_from(client, info.id, pile, oracle)
@@ -98,7 +101,7 @@ def label(
         from cli.label_screen import interview
 
         interview(client, info.id)
-    return _export(target, client, info.id, pile, out)
+    return _export(target, client, info.id, pile, place)
 
 
 def _verb(
@@ -116,12 +119,14 @@ def _verb(
     if verb in ("show", "stats"):
         target.show(info, render_project)
         return None
+    pile = open_pile(Path(info.name), column, encoding)
+    place = _place(pile, out)
     if verb == "resume":
         from cli.label_screen import interview
 
         _wait(client, info)
         interview(client, project)
-    return _export(target, client, project, open_pile(Path(info.name), column, encoding), out)
+    return _export(target, client, project, pile, place)
 
 
 def _distrust(target: Target, client: Client, project: str, request: DistrustRequest | None) -> None:
@@ -144,40 +149,54 @@ def _split(labels: str) -> list[str]:
     return named
 
 
-def _send_examples(client: Client, info: ProjectInfo, path: Path | None) -> None:
-    if path is None or info.examples:
-        return
+def _examples(path: Path, labels: list[str]) -> list[tuple[str, str]]:
+    """Texts and labels, checked before anything is sent. Raises `InvalidRequest`."""
     pile = open_pile(path)
     if "label" not in pile.columns:
         raise InvalidRequest(f"{path} has no column 'label': it has {', '.join(pile.columns)}.", param="examples")
-    rows = [(str(record[pile.column])[:MAX_TEXT], str(record["label"])) for record in pile.records()]
-    for start in range(0, len(rows), MAX_ROWS_AT_ONCE):
+    if pile.column == "label":
+        raise InvalidRequest(f"{path} has no column for the text: it has {', '.join(pile.columns)}.", param="examples")
+    rows = [(str(record[pile.column])[:MAX_TEXT], str(record["label"] or "").strip()) for record in pile.records()]
+    for number, (_, label) in enumerate(rows, 1):
+        if not label:
+            raise InvalidRequest(f"Example {number} of {path} has no label: name it or leave the row out.", param="examples")
+        if labels and label not in labels:
+            shown = f"{', '.join(labels[:SHOWN])}{', ...' * (len(labels) > SHOWN)}"
+            raise InvalidRequest(
+                f"Example {number} of {path} has the label '{label}', which is not among {shown}: correct it or add it to --labels.",
+                param="examples",
+            )
+    return rows
+
+
+def _send_examples(client: Client, info: ProjectInfo, rows: list[tuple[str, str]]) -> None:
+    for start in range(0, 0 if info.examples else len(rows), MAX_ROWS_AT_ONCE):
         texts, labels = zip(*rows[start : start + MAX_ROWS_AT_ONCE], strict=True)
         client.post(f"{_path(info.id)}/examples", ProjectInfo, ExamplesRequest(list(texts), list(labels)))
 
 
-def _send(client: Client, info: ProjectInfo, pile: Pile) -> ProjectInfo:
-    """Rows that the daemon does not have yet, as a stream."""
+def _send(client: Client, info: ProjectInfo, pile: Pile, rows: int) -> ProjectInfo:
+    """Rows that the daemon does not have yet, as a stream, with a bar on stderr."""
     start, batch, size = info.rows, list[str](), 0
-    for number, text in enumerate(pile.texts()):
-        if number < info.rows:
-            continue
-        clipped = text[:MAX_TEXT].encode(errors="replace").decode()
-        batch.append(clipped)
-        size += len(clipped) * 4
-        if len(batch) == MAX_ROWS_AT_ONCE or size > BYTES_AT_ONCE:
-            client.post(f"{_path(info.id)}/rows", ProjectInfo, RowsRequest(start, batch))
-            start, batch, size = start + len(batch), [], 0
+    with _bar() as bar:
+        task = bar.add_task("sending", total=rows, completed=start, rate="")
+        for number, text in enumerate(pile.texts()):
+            if number < info.rows:
+                continue
+            clipped = text[:MAX_TEXT].encode(errors="replace").decode()
+            batch.append(clipped)
+            size += len(clipped) * 4
+            if len(batch) == MAX_ROWS_AT_ONCE or size > BYTES_AT_ONCE:
+                client.post(f"{_path(info.id)}/rows", ProjectInfo, RowsRequest(start, batch))
+                start, batch, size = start + len(batch), [], 0
+                bar.update(task, completed=start, rate=_rate(bar))
     if batch:
         client.post(f"{_path(info.id)}/rows", ProjectInfo, RowsRequest(start, batch))
     return client.post(f"{_path(info.id)}/complete", ProjectInfo)
 
 
-def _wait(client: Client, info: ProjectInfo) -> None:
-    """Until every row is read, with a bar on stderr."""
-    import threading
-
-    pause = threading.Event()
+def _bar() -> Progress:
+    """How far it is, rows a second and when it will be done; gone when it is."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -185,13 +204,25 @@ def _wait(client: Client, info: ProjectInfo) -> None:
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console(stderr=True), transient=True) as bar:
+    return Progress(*columns, console=console(stderr=True), transient=True)
+
+
+def _rate(bar: Progress) -> str:
+    speed = bar.tasks[0].speed
+    return f"{speed:.0f} rows/s" if speed else ""
+
+
+def _wait(client: Client, info: ProjectInfo) -> None:
+    """Until every row is read, with a bar on stderr."""
+    import threading
+
+    pause = threading.Event()
+    with _bar() as bar:
         task = bar.add_task("reading", total=info.rows, rate="")
         while info.phase in ("filling", "reading"):
             info = client.get(_path(info.id), ProjectInfo)
-            speed = bar.tasks[0].speed
             machines = sum(not helper.barred for helper in info.helpers)
-            bar.update(task, completed=info.read, rate=f"{speed:.0f} rows/s on {machines} machines" if speed else "")
+            bar.update(task, completed=info.read, rate=f"{_rate(bar)} on {machines} machine{'s' * (machines != 1)}" if machines else "")
             pause.wait(LOOK_S if info.phase == "reading" else 0)
 
 
@@ -204,22 +235,30 @@ def _answer_from(client: Client, project: str, pile: Pile, oracle: str) -> None:
             client.post(f"{_path(project)}/answer", ProjectInfo, AnswerRequest(row, gold[row].strip() or None), PATIENCE_S)
 
 
-def _export(target: Target, client: Client, project: str, pile: Pile, out: Path | None) -> int | None:
+def _place(pile: Pile, out: Path | None) -> Path:
+    """Where the output goes. Raises `InvalidRequest` where it cannot."""
     suffix = ".jsonl" if pile.kind == "jsonl" else pile.path.suffix if pile.kind == "csv" else ".csv"
     place = out or pile.path.with_name(f"{pile.path.stem}_labelled{suffix}")
+    check_place(pile, place)
+    return place
+
+
+def _export(target: Target, client: Client, project: str, pile: Pile, place: Path) -> int | None:
     info = client.get(_path(project), ProjectInfo)
-    if fingerprint_rows(pile) != info.rows:
+    if count_rows(pile) != info.rows:
         raise NotFound(f"{pile.path} has not the {info.rows} rows of project {project}: has the file changed?")
     count = write(pile, place, _labels(client, project, info.rows))
     receipt = client.post(f"{_path(project)}/receipt", ReceiptInfo, timeout_s=PATIENCE_S * 2)
     target.say(f"{count} rows written to {place}; receipt {receipt.root}")
+    if not info.heads:
+        target.say("No row has a label yet, for moot knows too few answers: the same command with a larger --budget asks for them.")
     target.show(info, render_project)
     return None
 
 
-def fingerprint_rows(pile: Pile) -> int:
-    """How many rows the file has."""
-    return sum(1 for _ in pile.records())
+def count_rows(pile: Pile) -> int:
+    """How many rows the file has, each looked at. Raises `InvalidRequest` for the first that does not fit."""
+    return sum(1 for _ in pile.texts())
 
 
 def _labels(client: Client, project: str, rows: int) -> Iterator[RowLabel]:
@@ -235,7 +274,7 @@ def render_project(info: ProjectInfo) -> RenderableType:
     rows: list[list[str | Any]] = [
         ["project", info.id],
         ["pile", info.name],
-        ["phase", f"{info.phase}: {info.hint}"],
+        ["phase", f"{info.phase}: {info.hint}" if info.hint else info.phase],
         ["rows", f"{info.rows}, {info.read} read by {len(info.helpers)} machine{'s' * (len(info.helpers) != 1)}"],
         ["home", f"{info.home}; rows and corrections are kept by {info.holders} machine{'s' * (info.holders > 1)}"],
         ["learners", divided(info)],

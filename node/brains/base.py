@@ -134,6 +134,9 @@ class Brain(ABC):
     fingerprint: str
     """Hex digest of weights and code version that decide the answers."""
     capabilities: Capabilities
+    outside: bool = False
+    """Whether what it is asked is sent to another machine: to `place`."""
+    place: str = ""
 
     @property
     def tokens_read(self) -> int:

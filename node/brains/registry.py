@@ -126,6 +126,12 @@ def _notices(teams: Sequence[Team]) -> list[str]:
     notices = []
     if any(team.brain.name == "tiny:mlp" for team in teams) and find_spec("torch") is None:
         notices.append("torch is not installed: tiny:mlp agents answer and divide but do not learn; `pip install moot[tiny]` brings it.")
+    notices += [
+        f"{team.brain.name} is asked over the network: what its agents are asked is sent to {team.brain.place}, which is not this machine "
+        "(but no text of projects labelled with --local)."
+        for team in teams
+        if team.brain.outside
+    ]
     if any(team.brain.family == "gemma" for team in teams):
         from node.brains.gemma.weights import remember_terms, terms_notice
 

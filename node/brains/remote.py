@@ -1,15 +1,17 @@
 """Any OpenAI-compatible server as a brain: Ollama, vLLM, llama.cpp, or another moot.
 
-Text comes from `POST /chat/completions`. First form of choosing: the server is asked for one of the choices verbatim, `SAMPLES`
-times; a reply that is not exactly one choice is not counted, and smoothed frequencies are the log-probabilities. Servers that
-return log-probabilities could be asked once; that comes later. Blocking, as the brain contract wants: the agent host runs it in a
-worker thread. What a server sends is bounded in size and time and never trusted further than as text.
+Text comes from `POST /chat/completions`. To choose, the server is asked for one of the choices verbatim, with the likeliest tokens at
+each place (`remote_logprobs.py`): one reply says how likely each choice is. A server that returns no log-probabilities is asked `SAMPLES`
+times instead; a reply that is not exactly one choice is not counted, and smoothed frequencies are the log-probabilities. Blocking, as
+the brain contract wants: the agent host runs it in a worker thread. What a server sends is bounded in size and time and never trusted
+further than as text.
 """
 
 from __future__ import annotations
 
 import hashlib
 import http.client
+import ipaddress
 import math
 import random
 import re
@@ -26,6 +28,7 @@ from msgspec import Meta, Struct
 
 from node.brains.base import REST, Ask, Brain, Capabilities, Choice, Genome, Progress, Proposal
 from node.brains.edits import edited, mixed, persona_of, reworded
+from node.brains.remote_logprobs import TOP, Logprobs, likelihoods
 from protocol.errors import InvalidRequest, NotAvailable
 
 SAMPLES: Final = 5
@@ -49,6 +52,7 @@ class _Message(Struct):
 
 class _Choice(Struct):
     message: _Message
+    logprobs: Logprobs | None = None
 
 
 class _Usage(Struct):
@@ -77,6 +81,20 @@ class _Job:
     temperature: float
     max_tokens: int
     stop: tuple[str, ...] = ()
+    logprobs: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Reply:
+    """One chat completion."""
+
+    text: str
+    logprobs: Logprobs | None
+    usage: _Usage
+
+
+class _Refused(Exception):
+    """The server does not take a request for log-probabilities."""
 
 
 class RemoteBrain(Brain):
@@ -93,10 +111,14 @@ class RemoteBrain(Brain):
         self._scheme, self._host, self._port, self._path = _parse(url)
         if not model:
             raise InvalidRequest(f"remote:{url} names no model: write remote:{url}#MODEL.", param="brain")
+        self.place = self._host
+        self.outside = not _on_this_machine(self._host)
         self._url = f"{self._scheme}://{self._host}:{self._port}{self._path}"
         self._model = model
         self._monotonic = monotonic
         self._api_key = api_key
+        self._gives_logprobs = True
+        """Until it was seen not to."""
         self.name = f"remote:{model}"[:64]
         self.family = self.name
         self.fingerprint = hashlib.sha256(f"remote 1 {self._url} {model}".encode()).hexdigest()
@@ -115,17 +137,31 @@ class RemoteBrain(Brain):
         progress("ready", 1.0)
 
     def choose(self, asks: Sequence[Ask]) -> list[Choice]:
-        """Frequencies of `SAMPLES` replies. An agent whose replies were no choice at all gets empty log-probabilities: no opinion."""
-        jobs = [_Job(_choice_messages(ask), _temperature(ask.genome), 32) for ask in asks for _ in range(SAMPLES)]
-        replies = [reply.text for reply in self._complete(jobs)]
-        return [
-            _frequencies(ask.choices, replies[start : start + SAMPLES])
-            for ask, start in zip(asks, range(0, len(replies), SAMPLES), strict=True)
-        ]
+        """What its log-probabilities say of the choices, else frequencies of `SAMPLES` replies. An agent whose replies were no choice at
+        all gets empty log-probabilities: no opinion."""
+        said: list[list[str]] = [[] for _ in asks]
+        if self._gives_logprobs:
+            first = self._with_logprobs(asks)
+            places = [reply.logprobs for reply in first if reply.logprobs is not None and reply.logprobs.content]
+            if first and len(places) == len(first):
+                return [_likely(ask.choices, one) for ask, one in zip(asks, places, strict=True)]
+            self._gives_logprobs = False
+            said = [[reply.text] for reply in first] or said
+        more = SAMPLES - len(said[0]) if said else 0
+        replies = [reply.text for reply in self._complete([_job_of(ask) for ask in asks for _ in range(more)])]
+        return [_frequencies(ask.choices, [*said[at], *replies[at * more : (at + 1) * more]]) for at, ask in enumerate(asks)]
+
+    def _with_logprobs(self, asks: Sequence[Ask]) -> list[_Reply]:
+        """Nothing when the server refuses to give them."""
+        try:
+            return self._complete([_job_of(ask, logprobs=True) for ask in asks])
+        except _Refused:
+            return []
 
     def propose(self, asks: Sequence[Ask], *, max_tokens: int, temperature: float, stop: Sequence[str] = ()) -> list[Proposal]:
         """One text per ask; the server's own log-probability is not asked for and stands as 0."""
-        return self._complete([_Job(_messages(ask, ask.question), temperature, max_tokens, tuple(stop)[:4]) for ask in asks])
+        replies = self._complete([_Job(_messages(ask, ask.question), temperature, max_tokens, tuple(stop)[:4]) for ask in asks])
+        return [Proposal(reply.text, 0.0, reply.usage.prompt_tokens, reply.usage.completion_tokens) for reply in replies]
 
     def seed(self, rng: random.Random) -> Genome:
         return Genome(self.name, settings={"temperature": round(rng.uniform(0.5, 0.9), 2)})
@@ -139,11 +175,11 @@ class RemoteBrain(Brain):
     def reword(self, text: str) -> str | None:
         return reworded(self, text)
 
-    def _complete(self, jobs: Sequence[_Job]) -> list[Proposal]:
+    def _complete(self, jobs: Sequence[_Job]) -> list[_Reply]:
         with ThreadPoolExecutor(max_workers=PARALLEL, thread_name_prefix=self.name) as threads:
             return list(threads.map(self._completion, jobs))
 
-    def _completion(self, job: _Job) -> Proposal:
+    def _completion(self, job: _Job) -> _Reply:
         request: dict[str, Any] = {
             "model": self._model,
             "messages": job.messages,
@@ -152,11 +188,15 @@ class RemoteBrain(Brain):
         }
         if job.stop:
             request["stop"] = job.stop
+        if job.logprobs:
+            request |= {"logprobs": True, "top_logprobs": TOP}
         status, body = self._call("POST", "/chat/completions", msgspec.json.encode(request), REPLY_S)
+        if job.logprobs and status in (400, 422):
+            raise _Refused
         self._expect_success(status, body)
         reply = _decoded(body, _Completion, self._url)
-        usage = reply.usage or _Usage()
-        return Proposal((reply.choices[0].message.content or "").strip(), 0.0, usage.prompt_tokens, usage.completion_tokens)
+        first = reply.choices[0]
+        return _Reply((first.message.content or "").strip(), first.logprobs, reply.usage or _Usage())
 
     def _call(self, method: str, path: str, body: bytes | None, timeout: float) -> tuple[int, bytes]:
         """Status and body. Raises `NotAvailable` when the server cannot be reached, is too slow or says too much."""
@@ -210,6 +250,18 @@ def _parse(url: str) -> tuple[str, str, int, str]:
     return parts.scheme, parts.hostname, port or (443 if parts.scheme == "https" else 80), parts.path.rstrip("/") or "/v1"
 
 
+def _job_of(ask: Ask, *, logprobs: bool = False) -> _Job:
+    """A choice to ask for."""
+    return _Job(_messages(ask, _with_choices(ask.question, ask.choices)), _temperature(ask.genome), 32, logprobs=logprobs)
+
+
+def _on_this_machine(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name: it may be any machine's
+        return False
+
+
 def _decoded(body: bytes, kind: type[T], url: str) -> T:
     try:
         return msgspec.json.decode(body, type=kind)
@@ -225,10 +277,6 @@ def _messages(ask: Ask, question: str) -> list[dict[str, str]]:
         messages.append({"role": "user", "content": _with_choices(example.question, example.choices)})
         messages.append({"role": "assistant", "content": example.answer})
     return [*messages, {"role": "user", "content": question}]
-
-
-def _choice_messages(ask: Ask) -> list[dict[str, str]]:
-    return _messages(ask, _with_choices(ask.question, ask.choices))
 
 
 def _with_choices(question: str, choices: Sequence[str]) -> str:
@@ -247,6 +295,13 @@ def _frequencies(choices: tuple[str, ...], replies: Sequence[str]) -> Choice:
     total = counts.total() + SMOOTHING * len(choices)
     uniform = -math.log(len(choices))
     return Choice(tuple(math.log((counts[index] + SMOOTHING) / total) for index in range(len(choices))), (uniform,) * len(choices))
+
+
+def _likely(choices: tuple[str, ...], logprobs: Logprobs) -> Choice:
+    """What the places of one reply say of the choices; nothing where none of them is a choice."""
+    found = likelihoods([choice.casefold() for choice in choices], logprobs)
+    uniform = -math.log(len(choices))
+    return Choice(tuple(found), (uniform,) * len(choices)) if found else Choice((), ())
 
 
 def _form(text: str) -> str:

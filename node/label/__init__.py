@@ -7,9 +7,9 @@
     graph.py      the nearest-neighbour graph of a view, and spreading over it
     panel.py      heads vote log-probabilities; pooled, weighted and calibrated on corrections held back; "none of these"
     calibration.py  how sure the pool may be, and how good the labels are: a posterior over its temperature
-    guests.py     voters too dear to read every row: weighed on held-back corrections, asked where the heads are unsure
+    guests.py     voters too dear to read every row: let in by a bet on the user's answers, asked where the heads are unsure
     fewshot.py    a language model as a guest: agents with corrections as examples, and votes from their log-probabilities
-    invitation.py asking guests in the background: what to read, their votes, what the panel makes of them
+    invitation.py asking guests: in the background about the pile, under a deadline about new texts
     around.py     what labelling asks of the rest of the node: hosted brains, capacity, names, events
     room.py       whether a node has room for the learners of a project that another one started
     teacher.py    which rows to ask the user about: coverage first, then margin, density and diversity
@@ -48,6 +48,7 @@ moments: whether a child votes may differ between two of them until the next mea
 themselves when they catch up, shown by `moot label show`, on the screen, and as an event `labelling`. Any member may correct; `stats`
 shows how many corrections came from which machine, and `moot label distrust` takes those of one out. A correction that a distrusted one
 had replaced comes back only from a node that never heard the latter.
-A guest (a language model that reads the least sure rows, `guests.py`) is asked by each node that hosts its brain, for the learners of that
-node. It votes on rows of the pile that it read, not on new texts, and most are not asked: see `docs/benchmarks/label.md`.
+A guest (a language model or a remote brain that reads the least sure rows, `guests.py`) is asked by each node that hosts its brain, for
+the learners of that node; one that is let in also votes on new texts put to that node, and an answer says when it was late. What a guest
+has won is kept in memory only: a node that restarts tries it anew on the corrections to come. Which are let in: `docs/benchmarks/label.md`.
 """

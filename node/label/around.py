@@ -12,17 +12,16 @@ from protocol.api.nodes import BrainInfo
 from protocol.errors import NotAvailable
 from protocol.identity import NodeId, show_id
 
-REMOTE = "remote:"
-"""Brains whose texts go to a server: never those of a project that is kept on this machine."""
-
 
 class Minds(Protocol):
     """Brains that can choose after a few solved examples."""
 
-    def names(self, *, local: bool) -> list[str]: ...
+    def names(self, *, local: bool) -> list[str]:
+        """Those that may read a project's texts; `local`: none that sends them to another machine."""
+        ...
 
-    async def choose(self, brain: str, asks: Sequence[Ask]) -> list[Choice]:
-        """When nobody else waits for that brain. Raises `NotAvailable`."""
+    async def choose(self, brain: str, asks: Sequence[Ask], *, urgent: bool = False) -> list[Choice]:
+        """When nobody else waits for that brain, unless it is `urgent`. Raises `NotAvailable`."""
         ...
 
 
@@ -46,14 +45,14 @@ class HostedMinds:
         return sorted(
             brain.name
             for brain in able
-            if brain.capabilities.embedding_dim is None and not (local and brain.name.startswith(REMOTE))
+            if brain.capabilities.embedding_dim is None and not (local and brain.outside)
         )  # fmt: skip
 
-    async def choose(self, brain: str, asks: Sequence[Ask]) -> list[Choice]:
+    async def choose(self, brain: str, asks: Sequence[Ask], *, urgent: bool = False) -> list[Choice]:
         worker = self._host.worker(brain)
         if worker is None:
             raise NotAvailable(f"The brain {brain} is not ready on this node.")
-        return await worker.submit("labelling", worker.brain.choose, asks, background=True)
+        return await worker.submit(("labelling", urgent), worker.brain.choose, asks, background=not urgent)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 
 from node.label.book import Batch
 from node.label.calibration import Estimate
 from node.label.guests import Guests, Wish
+from node.label.invitation import Said
 from node.label.lineup import Lineup
 from node.label.panel import Held, Panel, Verdict
 from node.label.teacher import BATCH, COVERAGE, choose, cover
@@ -40,6 +42,8 @@ class Bench:
         self.answers: dict[int, str | None] = {}
         self._panel: Panel | None = None
         self._verdict: Verdict | None = None
+        self._heads: Matrix | None = None
+        """Shares of the pool without what guests say."""
         self._cover: list[int] = []
         self._ask: list[int] = []
         self._best: np.ndarray | None = None
@@ -87,6 +91,7 @@ class Bench:
     def learn(self, labels: Sequence[str]) -> None:
         """Teach all answers and judge the pool again."""
         rows, targets = self._known(labels)
+        self.guests.note(rows, targets, None if self._verdict is None else self._heads)
         if len(rows) < FEWEST or len(set(targets.tolist())) < 2:
             self._verdict = None
             return
@@ -133,15 +138,32 @@ class Bench:
         return [_answered(found, self.answers.get(row)) for row, found in zip(rows, judged, strict=True)]
 
     def judge(self, texts: Sequence[str], vectors: Matrix, labels: Sequence[str]) -> list[RowLabel]:
-        """New rows."""
-        verdict = self.panel.judge(texts, vectors) if self._verdict is not None else None
-        return self._labels(verdict, labels, len(texts))
+        """New rows, by the heads alone."""
+        return self._labels(self.look(texts, vectors), labels, len(texts))
+
+    def judge_with(self, verdict: Verdict, said: Mapping[str, Said], labels: Sequence[str]) -> list[RowLabel]:
+        """New rows, from what the heads think of them (`look`) and what guests said."""
+        joined = self.guests.add(verdict.shares, {name: one.votes for name, one in said.items()})
+        rows = self._labels(replace(verdict, shares=joined), labels, len(joined))
+        for name, one in said.items():
+            for row, vote in one.votes.items():
+                rows[row] = msgspec.structs.replace(rows[row], votes=f"{rows[row].votes}; {name}={labels[int(vote.argmax())]}")
+            for row in one.late:
+                rows[row] = msgspec.structs.replace(rows[row], late=[*rows[row].late, name])
+        return rows
+
+    def look(self, texts: Sequence[str], vectors: Matrix) -> Verdict | None:
+        """What the heads think of new rows; None while they know too little."""
+        return self.panel.judge(texts, vectors) if self._verdict is not None else None
+
+    def wishes(self, names: Sequence[str], texts: Sequence[str], verdict: Verdict) -> dict[str, tuple[Wish, list[int]]]:
+        """What each guest should say of new rows, and of which; those that need not be asked are left out."""
+        found = {name: self.guests.wish_new(name, self._texts, texts, verdict.shares) for name in names}
+        return {name: wish for name, wish in found.items() if wish is not None}
 
     def wish(self, name: str) -> Wish | None:
         """What the guest of this name (a brain's) should read now; None when it need not be asked."""
-        if self._verdict is None:
-            return None
-        return self.guests.wish(name, self._texts, self._verdict.shares, self.panel.held_back, self.panel.calibration)
+        return None if self._verdict is None or self._heads is None else self.guests.wish(name, self._texts, self._heads)
 
     def guest_infos(self) -> list[GuestInfo]:
         """What is known of each guest, for people."""
@@ -186,6 +208,7 @@ class Bench:
 
     def _judge_pool(self) -> None:
         heads = self.panel.judge_pile()
+        self._heads = heads.shares
         self._verdict = replace(heads, shares=self.guests.change(heads.shares))
         self._limit = self.panel.stranger(self._verdict.strangeness)
         self._estimate = self.panel.estimate()

@@ -21,9 +21,11 @@ from protocol.corrections import Charter, Part
 from protocol.errors import Conflict, LocalError, NotAvailable, PeerError
 from protocol.heads import HeadGenome, HeadStatement
 from protocol.identity import NodeId, node_id_of
+from protocol.labelling import RowLabel
 
 if TYPE_CHECKING:
     from node.label.bench import Bench
+    from node.label.views import Matrix
 
 POOL = 10_000
 OPEN = 4
@@ -48,7 +50,7 @@ class Benches:
         self._dividing: set[str] = set()
         """Projects whose heads are being looked at."""
         self.births = Births(me, runtime.random(), book, sharing, around, self.thread, self._measuring)
-        self.invitations = Invitations(around.minds, self.thread.run)
+        self.invitations = Invitations(around.minds, self.thread.run, runtime.monotonic)
         self._foreign: set[str] = set()
         """Projects of other nodes among those open."""
         self._open: dict[str, Bench] = {}
@@ -171,6 +173,18 @@ class Benches:
         if self._tasks is not None:
             reading = self.invitations.invite(project, bench, record.labels, local=record.local)
             self._tasks.create_task(reading, name=f"guests of {project[:8]}")
+
+    async def judge(self, project: str, record: ProjectRecord, bench: Bench, texts: list[str], vectors: Matrix) -> list[RowLabel]:
+        """New texts: the heads, and the guests that help where the heads are unsure."""
+        minds = self._around.minds
+        if minds is None or project in self.invitations.paused:
+            return await self.thread.run(bench.judge, texts, vectors, record.labels)
+        verdict = await self.thread.run(bench.look, texts, vectors)
+        if verdict is None:
+            return await self.thread.run(bench.judge, texts, vectors, record.labels)
+        wishes = await self.thread.run(bench.wishes, minds.names(local=record.local), texts, verdict)
+        said = await self.invitations.of_new(wishes, record.labels)
+        return await self.thread.run(bench.judge_with, verdict, said, record.labels)
 
     def outdated(self, project: str) -> None:
         """Corrections came from elsewhere: they are learnt before the learners are used again."""

@@ -217,7 +217,7 @@ class Desk:
         bench = await self._benches.get(project, record)
         vectors = await self._reader.read(texts)
         await self._benches.settled(project)
-        return await self._benches.thread.run(bench.judge, texts, vectors, record.labels)
+        return await self._benches.judge(project, record, bench, texts, vectors)
 
     async def _judge_for_peer(self, project: str, texts: list[str]) -> list[RowLabel]:
         record = await self._projects.get(project)

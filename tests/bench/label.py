@@ -6,7 +6,9 @@
     cutoff        "none of these" with out-of-scope rows in the pile
     liar          one node of three sends random vectors
     speed         reading beside embedding alone; re-labelling after a correction
-    kinds         what Gemma adds to the heads, and alone (100 test rows, one seed: 20 to 40 rows a second)
+    kinds         what Gemma adds to the heads, and alone (100 test rows, one seed; `kinds=48`, `kinds=96`: at so many answers)
+    guests        whether a guest's trial lets in who helps and nobody else, on development sets (`label_guests.py`; `guests=scripted`,
+                  `guests=gemma=0` to `3`)
     divisions     whether heads that divide help: development sets only (`divisions=none`: one kind of life)
     constants     how the learners' constants were chosen: development sets only (`constants=NAME`: one of them)
     reach         how small the calibration error could be, and coverage of the estimate's interval: development sets only
@@ -43,7 +45,7 @@ def measure(seeds: int, tell: Callable[[str], None]) -> Report:
 
 
 def _measure(name: str, choice: str, shelf: Shelf, seeds: int, tell: Callable[[str], None], report: Report) -> None:
-    from tests.bench import label_constants, label_curve, label_divisions, label_kinds, label_reach, label_speed
+    from tests.bench import label_constants, label_curve, label_divisions, label_guests, label_kinds, label_reach, label_speed
 
     if name in ("curve", "calibration"):
         label_curve.measure(shelf, seeds, tell, report, baselines=name == "curve", choice=choice)
@@ -54,7 +56,9 @@ def _measure(name: str, choice: str, shelf: Shelf, seeds: int, tell: Callable[[s
     elif name == "speed":
         label_speed.measure_speed(shelf, report)
     elif name == "kinds":
-        label_kinds.measure(shelf, tell, report)
+        label_kinds.measure(shelf, choice, tell, report)
+    elif name == "guests":
+        label_guests.measure(shelf, choice, tell, report)
     elif name == "divisions":
         label_divisions.measure(shelf, choice, tell, report)
     elif name == "constants":

@@ -10,16 +10,19 @@ import numpy as np
 
 from node.label.calibration import calibrate
 from node.label.fewshot import AGENTS, round_of
-from node.label.guests import LEAST_SURE, Guests, Wish, effective
+from node.label.guests import AS_UNSURE, FEWEST, Wish
 from node.label.heads import GraphHead, logs, softmax
+from node.label.panel import Panel, Verdict
 from node.label.views import Matrix
 from node.runtime import SystemRuntime
-from tests.bench.label_data import Array, Shelf, Stage, taught
+from tests.bench.label_data import Array, Shelf, Split
+from tests.bench.label_guests import Project, joined_all, project
 from tests.bench.report import Report
 
 NAME = "banking12"
 TEST = 100
 STOPS = (48, 96)
+FORCED = 0.5
 RUNTIME = SystemRuntime()
 
 
@@ -43,61 +46,69 @@ class Gemma:
         return votes
 
 
-def measure(shelf: Shelf, tell: Callable[[str], None], report: Report) -> None:
-    """Results only: the issue names no bar for this."""
+def measure(shelf: Shelf, choice: str, tell: Callable[[str], None], report: Report) -> None:
+    """Results only: the issue names no bar for this. `choice`: one of `STOPS`, or all."""
+    stops = [stop for stop in STOPS if choice in ("", str(stop))]
     train, full = shelf.load(f"{NAME}_train"), shelf.load(f"{NAME}_test")
     test = full.take(np.random.default_rng(0).permutation(len(full.texts))[:TEST])
     tell("loading Gemma")
-    gemma = Gemma()
-    for stage in taught(train, 0, STOPS):
-        tell(f"kinds at {stage.answers} answers")
-        held, labels = stage.panel.held_back, stage.names.tolist()
-        assert held is not None
-        verdict = stage.panel.judge(test.texts, test.vectors)
-        gold = np.searchsorted(stage.names, test.gold)
-        guests = Guests()
-        wish = guests.wish("gemma", train.texts, stage.panel.judge_pile().shares, held, stage.panel.calibration)
-        if wish is not None:
-            guests.hear("gemma", wish, gemma.votes(wish, labels))
-        known = tuple((train.texts[row], int(label)) for row, label in zip(held.rows, held.labels, strict=True))
-        none, nobody = np.empty(0, np.int64), np.empty(0, np.float32)
-        alone = gemma.votes(Wish(tuple(test.texts), none, np.arange(TEST), known, nobody, none, nobody, len(labels)), labels)
-        weight = guests.known["gemma"].weight
-        least = verdict.shares.max(1).argsort()[: int(LEAST_SURE * TEST)]
-        forced = weight or 0.5
-        joined, pressed = verdict.shares.copy(), verdict.shares.copy()
-        joined[least] = softmax(logs(joined[least]) + np.float32(weight) * logs(alone[least])) if weight else joined[least]
-        pressed[least] = softmax(logs(pressed[least]) + np.float32(forced) * logs(alone[least]))
-        rows = {
-            "heads (the product without Gemma)": verdict.shares,
-            "graph heads only": _only(stage, verdict.votes, graph=True),
-            "logistic heads only": _only(stage, verdict.votes, graph=False),
-            f"Gemma few-shot alone, {AGENTS} agents": alone,
-            f"heads and Gemma on the least sure tenth, weight {weight} (the product)": joined,
-            f"heads and Gemma on the least sure tenth, weight {forced} whatever its trial said": pressed,
-        }
-        report.results[f"kinds: {NAME}, {stage.answers} answers, {TEST} rows, accuracy and log-loss"] = {
-            who: _score(shares, gold) for who, shares in rows.items()
-        }
-        report.results[f"kinds: Gemma's weight after {stage.answers} answers"] = {
-            "weight": weight, "reason": guests.known["gemma"].reason,
-            "held-back corrections read": 0 if wish is None else len(wish.held),
-            "worth so many equal ones": 0 if wish is None else round(effective(wish.counts), 1),
-        }  # fmt: skip
+    gemma, made = Gemma(), project(train, 0)
+    bench = made.bench
+    made.answer(FEWEST)
+    while len(bench.answers) < stops[-1]:
+        made.answer(FEWEST)
+        while (wish := bench.wish("gemma")) is not None and wish.tried:
+            tell(f"kinds: the trial at {len(bench.answers)} answers")
+            bench.hear("gemma", wish, gemma.votes(wish, made.labels))
+        if len(bench.answers) in stops:
+            tell(f"kinds at {len(bench.answers)} answers")
+            _stage(len(bench.answers), made, test, gemma, report)
     report.results["kinds: rows Gemma reads in a second"] = round(gemma.rows / gemma.seconds, 1)
 
 
-def _only(stage: Stage, votes: Sequence[Matrix], *, graph: bool) -> Matrix:
+def _stage(answers: int, made: Project, test: Split, gemma: Gemma, report: Report) -> None:
+    """Test rows stand for new texts: those that the heads are as unsure of as they were of corrections are what a guest is asked about."""
+    verdict, guest = made.bench.look(test.texts, test.vectors), made.bench.guests.known["gemma"]
+    assert verdict is not None
+    index = {label: at for at, label in enumerate(made.labels)}
+    gold = np.array([index.get(str(label), -1) for label in test.gold])
+    known = tuple((made.texts[row], index[str(label)]) for row, label in made.bench.answers.items())
+    alone = gemma.votes(Wish(tuple(test.texts), (), known, len(made.labels)), made.labels)
+    unsure = verdict.shares.max(1) <= np.quantile(guest.sureness, AS_UNSURE)
+    rows = {
+        "heads (the product without Gemma)": verdict.shares,
+        "graph heads only": _only(made.bench.panel, verdict, graph=True),
+        "logistic heads only": _only(made.bench.panel, verdict, graph=False),
+        f"Gemma few-shot alone, {AGENTS} agents": alone,
+        f"the product with Gemma as a guest, weight {guest.weight}": _with(verdict.shares, alone, unsure, guest.weight),
+        f"Gemma asked at weight {FORCED} whatever its trial said": _with(verdict.shares, alone, unsure, FORCED),
+    }
+    report.results[f"kinds: {NAME}, {answers} answers, {TEST} rows, accuracy and log-loss"] = {
+        who: _score(shares, gold) for who, shares in rows.items()
+    }
+    report.results[f"kinds: Gemma's trial, {answers} answers"] = {"reason": guest.reason, "rows it would be asked about": int(unsure.sum())}
+
+
+def _with(shares: Matrix, votes: Matrix, unsure: Array, weight: float) -> Matrix:
+    out = shares.copy()
+    out[unsure] = joined_all(shares[unsure], votes[unsure], weight) if weight and unsure.any() else shares[unsure]
+    return out
+
+
+def _only(panel: Panel, verdict: Verdict, *, graph: bool) -> Matrix:
     """The pool of one kind of head, calibrated as the whole pool is."""
-    kept = [isinstance(head, GraphHead) == graph for head in stage.panel.heads]
-    scores = np.mean([logs(vote) for vote, keep in zip(votes, kept, strict=True) if keep], axis=0)
-    held = stage.panel.held_back
+    kept = [isinstance(head, GraphHead) == graph for head in panel.heads]
+    scores = np.mean([logs(vote) for vote, keep in zip(verdict.votes, kept, strict=True) if keep], axis=0)
+    held = panel.held_back
     assert held is not None
-    return softmax(np.asarray(scores, np.float32) / np.float32(calibrate(held.scores, held.labels, len(stage.names)).temperature))
+    known = len(np.unique(held.labels))
+    return softmax(np.asarray(scores, np.float32) / np.float32(calibrate(held.scores, held.labels, known).temperature))
 
 
 def _score(shares: Matrix, gold: Array) -> list[float]:
+    """A row of a label that nobody named yet is wrong whatever is said, and left out of the log-loss."""
+    known = gold >= 0
     return [
         round(float((shares.argmax(1) == gold).mean()), 3),
-        round(float(-logs(shares)[np.arange(len(gold)), gold].mean()), 3),
+        round(float(-logs(shares[known])[np.arange(int(known.sum())), gold[known]].mean()), 3),
     ]

@@ -30,9 +30,9 @@ class Typist:
         self._key = ""
         self._show = screen.show_question
 
-    def see(self, question: QuestionRow, info: ProjectInfo) -> object:
+    def see(self, question: QuestionRow, info: ProjectInfo, width: int, height: int) -> object:
         self._key = str(info.labels.index(self._gold[question.row]) + 1)
-        return self._show(question, info)
+        return self._show(question, info, width, height)
 
     def type(self) -> str:
         print(f"> {self._key}", file=sys.stderr, flush=True)

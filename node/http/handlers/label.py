@@ -109,7 +109,7 @@ async def by_project(call: Call[Any], request: ConsensusRequest, project: str) -
         id=project,
         status="abstained" if row.abstained else "answered",
         reason="LOW_CONFIDENCE" if row.abstained else None,
-        detail=f"The project is unsure: {row.abstained}." if row.abstained else "",
+        detail=_detail(row),
         kind="choice",
         question=text,
         answer=row.label or None,
@@ -126,6 +126,13 @@ async def by_project(call: Call[Any], request: ConsensusRequest, project: str) -
         elapsed_ms=round(elapsed, 3),
         brain_ms=round(elapsed, 3),
     )
+
+
+def _detail(row: RowLabel) -> str:
+    """What a person should know beside the answer."""
+    unsure = f"The project is unsure: {row.abstained}." if row.abstained else ""
+    late = f"{', '.join(row.late)} did not vote in time." if row.late else ""
+    return " ".join(filter(None, (unsure, late)))
 
 
 def _desk(call: Call[Any]) -> LabelService:

@@ -67,6 +67,12 @@ def test_named_brains_come_as_named() -> None:
     assert [(team.brain.name, team.agents) for team in lineup.teams] == [("tiny:mlp", 2), ("remote:llama3.2", 4)]
 
 
+def test_a_server_that_is_not_this_machine_is_told_of_at_the_start() -> None:
+    (notice,) = plan(config("remote:http://192.168.7.7:11434#llama3.2"), RUNTIME).notices
+    assert "is sent to 192.168.7.7, which is not this machine" in notice
+    assert plan(config("remote:http://127.0.0.1:11434#llama3.2"), RUNTIME).notices == []
+
+
 def test_told_nothing_it_takes_gemma_and_one_tiny_where_gemma_can_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "why_no_gemma", lambda config: None)
     lineup = plan(config(agents=3), RUNTIME)

@@ -40,6 +40,8 @@ class Server(ThreadingHTTPServer):
         self.turn = threading.Lock()
         self.hang = threading.Event()
         self.drip = False
+        self.places: list[dict[str, Any]] = []
+        self.refuses_logprobs = False
 
     @property
     def url(self) -> str:
@@ -61,7 +63,10 @@ class Handler(BaseHTTPRequestHandler):
         with self.server.turn:
             text = self.server.replies[len(self.server.requests) % len(self.server.replies)]
             self.server.requests.append(request)
-        choice = {"index": 0, "message": {"role": "assistant", "content": text}}
+        if self.server.refuses_logprobs and "logprobs" in request:
+            self.send_error(400)
+            return
+        choice = {"index": 0, "message": {"role": "assistant", "content": text}, "logprobs": {"content": self.server.places}}
         self._answer({"choices": [choice], "usage": {"prompt_tokens": 7, "completion_tokens": 2}})
 
     def _answer(self, body: object) -> None:
@@ -198,3 +203,54 @@ def test_loading_finds_the_model_and_sends_the_key(server: Server) -> None:
 def test_agents_differ_in_temperature(server: Server) -> None:
     brain = server.brain()
     assert len({brain.seed(random.Random(number)).settings["temperature"] for number in range(10)}) > 3
+
+
+# ---- log-probabilities --------------------------------------------------------------------------------------------------
+
+
+def place(token: str, share: float, **others: float) -> dict[str, Any]:
+    shown = {token: share, **others}
+    return {"token": token, "logprob": math.log(share), "top_logprobs": [{"token": t, "logprob": math.log(p)} for t, p in shown.items()]}
+
+
+REFUNDS = ("refund fee", "refund status", "lost card")
+
+
+def test_a_server_with_log_probabilities_is_asked_once(server: Server) -> None:
+    server.places = [place("ref", 0.8, lost=0.2), place("und", 1.0), place(" fee", 0.75, **{" status": 0.25})]
+    (choice,) = server.brain().choose([Ask(GENOME, "Where is my money?", REFUNDS)])
+    assert [math.exp(found) for found in choice.logprobs] == pytest.approx([0.6, 0.2, 0.2], abs=1e-3)
+    assert logprobs_fault(choice.logprobs, 3) is None
+    assert len(server.requests) == 1
+    assert server.requests[0]["logprobs"] is True
+
+
+def test_what_several_choices_begin_with_is_shared_among_them(server: Server) -> None:
+    server.places = [place("lost card", 0.4, refund=0.6)]
+    (choice,) = server.brain().choose([Ask(GENOME, "Where is my money?", REFUNDS)])
+    assert [math.exp(found) for found in choice.logprobs] == pytest.approx([0.3, 0.3, 0.4], abs=1e-3)
+
+
+def test_a_reply_that_is_no_choice_is_no_opinion_also_with_log_probabilities(server: Server) -> None:
+    server.places = [place("I", 0.9, we=0.1), place(" think", 1.0)]
+    (choice,) = server.brain().choose([ASK])
+    assert choice.logprobs == ()
+
+
+def test_a_server_that_refuses_log_probabilities_is_asked_without_and_not_for_them_again(server: Server) -> None:
+    server.refuses_logprobs = True
+    brain = server.brain()
+    (choice,) = brain.choose([ASK])
+    assert math.exp(choice.logprobs[0]) == pytest.approx(5.5 / 6)
+    brain.choose([ASK])
+    assert sum("logprobs" in request for request in server.requests) == 1
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1", "http://localhost:1", "http://[::1]:1"])
+def test_a_server_on_this_machine_is_not_outside(url: str) -> None:
+    assert not RemoteBrain(url, "toy", MONOTONIC).outside
+
+
+@pytest.mark.parametrize("url", ["http://10.0.0.7:1", "https://example.org", "http://127.0.0.1.example.org"])
+def test_a_server_elsewhere_is_outside(url: str) -> None:
+    assert RemoteBrain(url, "toy", MONOTONIC).outside

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import msgspec
 import pytest
+from rich.cells import cell_len
 from rich.console import Console
 
 from cli.client import Client
@@ -91,3 +92,63 @@ def test_a_key_without_a_meaning_is_named_and_nothing_is_sent(capsys: pytest.Cap
     said = capsys.readouterr().err
     assert "There is no label 7." in said
     assert "'z' means nothing here." in said
+
+
+def screen_of(question: QuestionRow, labels: list[str], width: int, height: int) -> list[str]:
+    info = msgspec.structs.replace(FakeClient(labels).get("", Questions, 0).info)
+    console = Console(width=width, height=height, record=True, file=io.StringIO())
+    console.print(show_question(question, info, width, height))
+    return console.export_text().splitlines()
+
+
+@pytest.mark.parametrize("text", ["long row " * 4_000, "漢字" * 9_000, "line\n" * 5_000])
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (60, 20)])
+def test_a_long_row_fits_the_screen(text: str, width: int, height: int) -> None:
+    lines = screen_of(QuestionRow(0, text, "shipping", 0.6), LABELS, width, height)
+    assert len(lines) < height
+    assert max(map(cell_len, lines)) <= width
+    assert "shipping" in lines[-3]
+
+
+def test_a_row_cannot_steer_the_terminal() -> None:
+    (shown,) = [line for line in screen_of(QuestionRow(0, "a\x1b[31m\x07\x9b2Jb", None, None), LABELS, 80, 24) if "31m" in line]
+    assert shown.isprintable()
+
+
+def test_of_many_labels_some_are_listed_with_the_guess_and_the_others_are_found_by_name(capsys: pytest.CaptureFixture[str]) -> None:
+    many = [f"label {number}" for number in range(1, 501)]
+    text = "\n".join(screen_of(QuestionRow(0, "text", "label 321", 0.6), many, 80, 24))
+    assert "321 label 321" in text
+    assert "and 475 more" in text
+    client = FakeClient(many)
+    typed = iter("f417\nq")
+    interview(cast(Client, client), "p", lambda: next(typed, ""), lambda prompt: "el 417")
+    assert client.sent == [AnswerRequest(0, "label 417")]
+    assert "417 label 417" in capsys.readouterr().err
+
+
+def test_a_new_label_that_is_there_already_is_not_made_twice() -> None:
+    assert answers("n", ["billing", "Weather"]) == [AnswerRequest(0, "Weather")]
+
+
+def test_after_an_undo_the_same_row_is_asked_again() -> None:
+    assert answers("1u2") == [AnswerRequest(0, "billing"), AnswerRequest(0, undo=True), AnswerRequest(0, "shipping")]
+
+
+def test_backspace_takes_a_digit_back() -> None:
+    many = [f"label {number}" for number in range(1, 13)]
+    assert answers("1\x7f7\nq", many) == [AnswerRequest(0, "label 7")]
+
+
+def test_a_number_that_no_label_has_takes_its_enter_with_it() -> None:
+    many = [f"label {number}" for number in range(1, 13)]
+    assert answers("99\nq", many) == []
+
+
+def test_an_interrupt_pauses() -> None:
+    def interrupt() -> str:
+        raise KeyboardInterrupt
+
+    client = FakeClient(LABELS)
+    interview(cast(Client, client), "p", interrupt)
+    assert client.sent == []
