@@ -1,11 +1,12 @@
 """The council's promises as numbers: right answers, believable confidence, memory, overhead.
 
 council_answers.py, consensus.py, scripted.py   scripted agents; exact for a seed
-sentences.py                                    real answers of the 270M; needs its weights, so it runs alone
+sentences.py                                    real answers of the 270M; needs its weights, so it runs only when named
 recall.py                                       semantic memory over simulated nodes; exact for a seed
 overhead.py                                     real processes and sockets; as good as the machine is quiet
 
-`MOOT_BENCH=answers,memory,overhead` picks parts; without it all are run. `MOOT_SIZES=3,5` picks crews' sizes for `answers`.
+`MOOT_BENCH=answers,memory,overhead,sentences` picks parts; without it all but the last are run. `MOOT_SIZES=3,5` picks crews' sizes
+for `answers`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Callable
 from tests.bench import consensus, overhead, recall
 from tests.bench.council_answers import measure_answers
 from tests.bench.report import Bar, Report
+from tests.bench.sentences import CREWS, measure_sentences
 
 
 def measure(seeds: int, tell: Callable[[str], None]) -> Report:
@@ -28,6 +30,8 @@ def measure(seeds: int, tell: Callable[[str], None]) -> Report:
         _memory(seeds, tell, report)
     if "overhead" in parts:
         _cost(tell, report)
+    if "sentences" in parts:
+        measure_sentences(CREWS, tell, report)
     return report
 
 
