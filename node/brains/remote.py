@@ -125,7 +125,12 @@ class RemoteBrain(Brain):
 
     def propose(self, asks: Sequence[Ask], *, max_tokens: int, temperature: float, stop: Sequence[str] = ()) -> list[Proposal]:
         """One text per ask; the server's own log-probability is not asked for and stands as 0."""
-        return self._complete([_Job(_messages(ask, ask.question), temperature, max_tokens, tuple(stop)[:4]) for ask in asks])
+        return self._complete(
+            [
+                _Job(_messages(ask, ask.question), temperature if ask.temperature is None else ask.temperature, max_tokens, tuple(stop)[:4])
+                for ask in asks
+            ]
+        )
 
     def seed(self, rng: random.Random) -> Genome:
         return Genome(self.name, settings={"temperature": round(rng.uniform(0.5, 0.9), 2)})

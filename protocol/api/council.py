@@ -34,6 +34,8 @@ class ConsensusRequest(Struct, frozen=True, forbid_unknown_fields=True):
     """`memories` (embeddings only): the plain mean of the three fittest memories; with none, one agent at random answers."""
     project: str | None = None
     """Label the question with this labelling project instead of asking a panel; its learners vote."""
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    """Text questions only: what every agent samples at (0: the likeliest words); default each agent's own. It stands in the receipt."""
 
 
 class VoteInfo(Struct, frozen=True):

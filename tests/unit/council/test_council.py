@@ -12,11 +12,11 @@ import pytest
 
 from protocol.api.council import ConsensusAnswer, ConsensusRequest, FeedbackRequest
 from protocol.ballots import Vote
-from protocol.errors import InvalidRequest, NotFound
+from protocol.errors import InvalidRequest, NotAvailable, NotFound
 from protocol.identity import show_id
 from protocol.memories import Entry, Recalled
 from protocol.messages import CanaryVotes
-from protocol.receipts import answer_of, decode_receipt
+from protocol.receipts import answer_of, decode_receipt, encode_receipt
 from protocol.verification import verify_receipt
 from tests.unit.council.world import Node, Swarm
 
@@ -159,6 +159,25 @@ async def test_other_kinds(swarm: Swarm, kind: str, answers: list[bool], expecte
     answer = await verified(node, await node.council.ask(request))
     assert answer.answer == expected
     assert answer.agreement == pytest.approx(2 / 3)
+
+
+async def test_a_temperature_reaches_every_agent_and_stands_in_the_receipt(swarm: Swarm) -> None:
+    node, other = swarm.add("Paris", kinds=["text"]), swarm.add("Paris", kinds=["text"])
+    answer = await verified(node, await node.council.ask(ConsensusRequest(question="What?", temperature=0.25)))
+    assert [one.host.questions[0].temperature for one in (node, other)] == [0.25, 0.25]
+    assert (await node.council.receipt(answer.id)).question.temperature == 0.25
+
+
+async def test_receipts_of_an_earlier_version_are_passed_over(three: Swarm) -> None:
+    node = three.nodes[0]
+    answer = await node.council.ask(GOOD_OR_BAD)
+    old = bytes(20)
+    await node.receipts.save(old, encode_receipt(await node.council.receipt(answer.id))[:-1])
+    assert [one.id for one in await node.council.recent(5)] == [answer.id]
+    with pytest.raises(NotAvailable, match="another version"):
+        await node.council.receipt(show_id(old))
+    with pytest.raises(NotAvailable, match="another version"):
+        await node.council.feedback(FeedbackRequest(show_id(old), 1.0))
 
 
 async def test_embedding(swarm: Swarm) -> None:

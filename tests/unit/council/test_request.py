@@ -50,6 +50,11 @@ TWO = ["a", "b"]
         ({"question": "?", "agents": 3, "quorum": 4}, "quorum", "more than the panel"),
         ({"question": "?", "quorum": 16}, "quorum", "more than the panel"),
         ({"question": "?", "system": "x" * 8193}, "system", "8192"),
+        ({"question": "?", "temperature": -0.1}, "temperature", "0 to 2"),
+        ({"question": "?", "temperature": 2.1}, "temperature", "0 to 2"),
+        ({"question": "?", "temperature": float("nan")}, "temperature", "0 to 2"),
+        ({"question": "?", "choices": TWO, "temperature": 1.0}, "temperature", "samples nothing"),
+        ({"question": "How many legs has a spider?", "temperature": 1.0}, "temperature", "a number question"),
     ],
 )
 def test_a_wrong_request_is_refused_with_the_field_and_the_remedy(fields: dict[str, Any], param: str, says: str) -> None:

@@ -139,6 +139,22 @@ async def test_stop_and_max_tokens_cut_the_content(client_of: openai.AsyncOpenAI
     assert (reply.choices[0].message.content, reply.choices[0].finish_reason) == ("The coun", "length")
 
 
+async def test_a_temperature_reaches_the_council_for_text_only(client_of: openai.AsyncOpenAI, daemon: FakeDaemon) -> None:
+    write: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Write a line about rain."}]
+    await client_of.chat.completions.create(model="moot", messages=write, temperature=0.3)
+    await client_of.chat.completions.create(model="moot", messages=write)
+    await client_of.chat.completions.create(model="moot", messages=QUESTION, temperature=0.3)
+    await client_of.chat.completions.create(model="moot", messages=write, temperature=0.3, extra_body={"choices": ["wet", "dry"]})
+    assert [asked.temperature for asked in daemon.council.asked] == [0.3, None, None, None]
+
+
+@pytest.mark.parametrize(("name", "value"), [("temperature", -0.1), ("temperature", 2.1), ("top_p", 1.1), ("presence_penalty", 3)])
+async def test_a_parameter_out_of_range_is_refused_by_name(client_of: openai.AsyncOpenAI, name: str, value: float) -> None:
+    with pytest.raises(openai.BadRequestError) as refused:
+        await client_of.chat.completions.create(model="moot", messages=QUESTION, extra_body={name: value})
+    assert refused.value.param == name
+
+
 async def test_n_asks_as_many_councils(client_of: openai.AsyncOpenAI, daemon: FakeDaemon) -> None:
     reply = await client_of.chat.completions.create(model="moot", messages=QUESTION, n=3, seed=1, top_p=0.5)
     assert [choice.index for choice in reply.choices] == [0, 1, 2]
