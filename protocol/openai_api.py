@@ -117,8 +117,10 @@ class ChatExtra(Struct, frozen=True):
     confidence: float | None
     agreement: float | None
     receipt: str
+    """Empty where a labelling project answered: no panel, no receipt."""
     degraded: bool = False
     votes: list[VoteInfo] = []
+    project: str | None = None
 
 
 class ChatReply(Struct, frozen=True):

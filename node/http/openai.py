@@ -196,7 +196,14 @@ def _completion(services: Services, request: ChatRequest, answers: list[Consensu
         choices=[ChatChoice(index, ChatReply("assistant", content), why) for index, (content, why) in enumerate(said)],
         usage=ChatUsage(prompt, written, prompt + written),
         moot=ChatExtra(
-            answer.status, answer.reason, answer.confidence, answer.agreement, answer.id, degraded=answer.degraded, votes=answer.votes
+            answer.status,
+            answer.reason,
+            answer.confidence,
+            answer.agreement,
+            "" if answer.project is not None else answer.id,
+            degraded=answer.degraded,
+            votes=answer.votes,
+            project=answer.project,
         ),
     )
 

@@ -93,6 +93,8 @@ class ConsensusAnswer(Struct, frozen=True):
     elapsed_ms: float
     brain_ms: float
     """Of which waiting for the slowest brain; the rest is the council's own overhead."""
+    project: str | None = None
+    """The labelling project that answered. Then `id` is its id and not a receipt's, and the votes are its heads', by name."""
 
 
 class QuestionSummary(Struct, frozen=True):

@@ -42,7 +42,7 @@ def test_a_brain_is_told_the_temperature_of_a_text_question(kind: str, temperatu
         told: ClassVar[list[float | None]] = []
 
         def propose(self, asks: Sequence[Ask], *, max_tokens: int, temperature: float, stop: Sequence[str] = ()) -> list[Proposal]:
-            self.told += [ask.temperature for ask in asks]
+            self.told.extend(ask.temperature for ask in asks)
             return super().propose(asks, max_tokens=max_tokens, temperature=temperature, stop=stop)
 
     async def main(runtime: Runtime) -> None:

@@ -14,7 +14,7 @@ from node.http.services import Limits
 from protocol.api.faults import MAX_BODY, ErrorBody, ErrorReply
 from protocol.errors import LocalError, Malformed, Unreachable
 from tests.unit.http.conftest import Serve
-from tests.unit.http.fakes import FakeDaemon
+from tests.unit.http.fakes import PROJECT, FakeDaemon, FakeLabelling
 
 JSON = {"Content-Type": "application/json"}
 
@@ -68,6 +68,18 @@ async def test_a_bad_question_is_refused_naming_the_field(
     assert (reply.status, error.code, error.param) == (400, code, param), error.message
     assert error.message.endswith(".")
     assert daemon.council.asked == []
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("choices", ["a", "b"]), ("kind", "text"), ("agents", 3), ("system", "Be brief."), ("brain", "tiny")]
+)
+async def test_a_project_and_what_only_a_panel_knows_contradict_each_other(
+    serve: Serve, daemon: FakeDaemon, field: str, value: object
+) -> None:
+    daemon.labelling = FakeLabelling()
+    client = await serve()
+    async with client.post("/v1/consensus", json={"question": "a", "project": PROJECT, field: value}) as reply:
+        assert (reply.status, (await error_of(reply)).param) == (400, field)
 
 
 async def test_a_body_over_one_megabyte_is_413_and_the_next_request_works(client: ClientSession) -> None:

@@ -11,7 +11,7 @@ from openai.types.chat import ChatCompletionMessageParam
 
 from node.http.access import Access
 from tests.unit.http.conftest import Listen, Serve
-from tests.unit.http.fakes import ABSTAINED, ADMIN, RECEIPT, FakeDaemon
+from tests.unit.http.fakes import ABSTAINED, ADMIN, PROJECT, RECEIPT, FakeDaemon, FakeLabelling
 
 QUESTION: list[ChatCompletionMessageParam] = [{"role": "system", "content": "Be strict."}, {"role": "user", "content": "Is it good?"}]
 
@@ -49,6 +49,16 @@ async def test_a_chat_is_a_question_with_its_choices(client_of: openai.AsyncOpen
     asked = daemon.council.asked[0]
     assert (asked.question, asked.choices, asked.system, asked.brain) == ("Is it good?", ["good", "bad"], "Be strict.", "tiny")
     assert asked.deadline_s == 5
+
+
+async def test_a_labelling_project_is_a_model_and_its_answer_has_no_receipt(listen: Listen, daemon: FakeDaemon) -> None:
+    daemon.labelling = FakeLabelling()
+    async with official((await listen()).url) as client:
+        reply = await client.chat.completions.create(model=f"moot:{PROJECT}", messages=QUESTION, temperature=0.3)
+    extra = (reply.model_extra or {})["moot"]
+    assert reply.choices[0].message.content == "billing"
+    assert (extra["project"], extra["receipt"]) == (PROJECT, "")
+    assert [vote["agent_id"] for vote in extra["votes"]] == ["words", "near", "meaning"]
 
 
 async def test_the_last_user_message_is_the_question(client_of: openai.AsyncOpenAI, daemon: FakeDaemon) -> None:
