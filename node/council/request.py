@@ -51,6 +51,8 @@ def check_request(request: ConsensusRequest) -> Asking:
     _temperature(request.temperature, kind)
     if len(request.system or "") > MAX_SYSTEM:
         raise _wrong(f"The system prompt is longer than {MAX_SYSTEM} characters: shorten it.", "system")
+    if _control(request.system or ""):
+        raise _wrong("The system prompt holds a control character: remove it.", "system")
     deadline = DEFAULT_DEADLINE_S if request.deadline_s is None else request.deadline_s
     if not 0.0 < deadline <= MAX_DEADLINE_S:
         raise _wrong(f"'deadline_s' is {deadline:g}: give more than 0 and at most {MAX_DEADLINE_S:g} seconds.", "deadline_s")
@@ -107,7 +109,9 @@ def _choices(choices: list[str] | None) -> tuple[str, ...]:
         raise _wrong(f"A choice is longer than {MAX_CHOICE} characters: shorten it.", "choices")
     if len({choice.strip() for choice in choices}) != len(choices):
         raise _wrong("Two choices are the same: give each once.", "choices")
-    if len({choice.strip().casefold() for choice in choices}) != len(choices):
+    if len({unicodedata.normalize("NFC", choice.strip()) for choice in choices}) != len(choices):
+        raise _wrong("Two choices look the same, one with combining accents: agents could not tell them apart, so reword one.", "choices")
+    if len({unicodedata.normalize("NFC", choice.strip()).casefold() for choice in choices}) != len(choices):
         raise _wrong("Two choices differ only in case: agents could not tell them apart, so reword one.", "choices")
     if any(_control(choice) for choice in choices):
         raise _wrong("A choice holds a control character: remove it.", "choices")

@@ -108,6 +108,15 @@ def test_a_question_may_come_from_standard_input(moot: Moot, api: str, daemon: F
     assert daemon.council.asked[0].question == "From a pipe?"
 
 
+def test_a_question_of_a_megabyte_is_refused_with_the_limit(moot: Moot, api: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for size in (1_000_000, 2_000_000):
+        monkeypatch.setattr(sys, "stdin", io.StringIO("x" * size))
+        shown = moot("ask", "-", "--api", api)
+        assert (shown.code, shown.out) == (2, "")
+        assert len(shown.err) < 300
+        assert "shorten" in shown.err or "limit" in shown.err or "larger" in shown.err
+
+
 @pytest.mark.parametrize(
     "arguments", [("ask", "what \udcff"), ("memory", "search", "\udcff"), ("verify", "\udcff" * 32), ("runs", "show", "\udcff")]
 )

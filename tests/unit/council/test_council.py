@@ -15,7 +15,7 @@ from protocol.ballots import Vote
 from protocol.errors import InvalidRequest, NotAvailable, NotFound
 from protocol.identity import show_id
 from protocol.memories import Entry, Recalled
-from protocol.messages import CanaryVotes
+from protocol.messages import CanaryVotes, Commitments, LinkMessage
 from protocol.receipts import answer_of, decode_receipt, encode_receipt
 from protocol.verification import verify_receipt
 from tests.unit.council.world import Node, Swarm
@@ -340,6 +340,33 @@ async def test_a_clock_over_an_hour_off_is_named_and_nothing_hangs(three: Swarm,
     answer = await node.council.ask(ConsensusRequest(question="Good?", choices=["good", "bad"]))
     assert answer.degraded
     assert all("clock" in missing.reason for missing in answer.missing)
+
+
+@pytest.mark.parametrize("hours", [-1.1, 1.1])
+async def test_a_panel_node_whose_clock_is_over_an_hour_off_costs_only_its_own_votes(
+    three: Swarm, hours: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = three.nodes[2]
+    right = node.runtime.now
+    monkeypatch.setattr(node.council._panel._runtime, "now", lambda: right() + 3600 * hours)
+    answer = await verified(three.nodes[0], await three.nodes[0].council.ask(GOOD_OR_BAD))
+    assert (answer.status, answer.answer, answer.degraded, len(answer.votes)) == ("answered", "good", True, 8)
+    assert {missing.node_id for missing in answer.missing} == {show_id(node.id)}
+    assert all("clock" in missing.reason for missing in answer.missing)
+
+
+async def test_a_node_killed_between_commit_and_reveal_is_named_and_the_answer_marked(three: Swarm) -> None:
+    killed = three.nodes[2]
+
+    def die(message: LinkMessage) -> LinkMessage:
+        three.post.dead.add(killed.id)
+        return message
+
+    three.post.tamper[(killed.id, Commitments)] = die
+    answer = await verified(three.nodes[0], await three.nodes[0].council.ask(GOOD_OR_BAD))
+    assert (answer.status, answer.answer, answer.degraded, len(answer.votes)) == ("answered", "good", True, 8)
+    assert answer.elapsed_ms < 500
+    assert all("committed but did not reveal" in missing.reason for missing in answer.missing)
 
 
 async def test_other_agents_words_are_quoted_as_data_and_command_nobody(swarm: Swarm) -> None:

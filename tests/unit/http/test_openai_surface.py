@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator
 
 import openai
 import pytest
+from msgspec import structs
 from openai.types.chat import ChatCompletionMessageParam
 
 from node.http.access import Access
 from tests.unit.http.conftest import Listen, Serve
-from tests.unit.http.fakes import ABSTAINED, ADMIN, PROJECT, RECEIPT, FakeDaemon, FakeLabelling
+from tests.unit.http.fakes import ABSTAINED, ADMIN, ANSWER, PROJECT, RECEIPT, FakeDaemon, FakeLabelling
 
 QUESTION: list[ChatCompletionMessageParam] = [{"role": "system", "content": "Be strict."}, {"role": "user", "content": "Is it good?"}]
 
@@ -77,6 +78,12 @@ async def test_an_abstention_is_a_sentence_with_usage(client_of: openai.AsyncOpe
     assert reply.choices[0].message.content == "The council abstained (SPLIT). The votes are split 2 to 2."
     assert reply.usage is not None
     assert reply.usage.completion_tokens > 0
+
+
+async def test_a_degraded_answer_is_marked(client_of: openai.AsyncOpenAI, daemon: FakeDaemon) -> None:
+    daemon.council.answer = structs.replace(ANSWER, degraded=True)
+    reply = await client_of.chat.completions.create(model="moot", messages=QUESTION)
+    assert (reply.model_extra or {})["moot"]["degraded"] is True
 
 
 async def test_a_stream_ends_with_usage_and_done(client_of: openai.AsyncOpenAI) -> None:
