@@ -32,11 +32,13 @@ Value = str | float | bool | list[float] | None
 def render_answer(answer: ConsensusAnswer, names: Mapping[str, str] | None = None) -> RenderableType:
     """A table of votes, then the answer, agreement, confidence with its basis, dissent, who is missing, the receipt.
 
-    `names`: node id -> what people call the node.
+    A labelling project's answer says so: its heads vote, and there is no receipt. `names`: node id -> what people call the node.
     """
     lines: list[RenderableType] = []
     if answer.votes:
-        lines += [_votes(answer.votes, show_value(answer.answer) if answer.status == "answered" else None, names or {}), Text()]
+        chosen = show_value(answer.answer) if answer.status == "answered" else None
+        votes = _votes(answer.votes, chosen, names or {}) if answer.project is None else _heads(answer.votes, chosen)
+        lines += [votes, Text()]
     lines.append(_facts(_answer_rows(answer)))
     return Group(*lines)
 
@@ -252,20 +254,20 @@ def _answer_rows(answer: ConsensusAnswer) -> list[tuple[str, RenderableType]]:
     if answer.memory_problem:
         rows.append(("memory", Text(f"not asked: {answer.memory_problem}", "yellow")))
     if answer.agreement is not None:
-        rows.append(
-            (
-                "agreement",
-                Text(
-                    f"{answer.agreement:.0%} of the weight; {len(answer.votes)} votes of a panel of {answer.panel}, quorum {answer.quorum}"
-                ),
-            )
-        )
+        votes = f"{len(answer.votes)} votes of a panel of {answer.panel}, quorum {answer.quorum}"
+        cast = votes if answer.project is None else f"the project's {len(answer.votes)} heads voted"
+        rows.append(("agreement", Text(f"{answer.agreement:.0%} of the weight; {cast}")))
     confidence = "unknown" if answer.confidence is None else f"{answer.confidence:.0%}"
     rows.append(("confidence", Text.assemble((confidence, "bold"), (f"  {answer.basis.text}", "dim"))))
     if answer.dissent:
-        rows.append(("dissent", Text("; ".join(f"{show_value(vote.answer)} ({short(vote.agent_id)})" for vote in answer.dissent))))
+        named = [(show_value(v.answer), short(v.agent_id) if answer.project is None else v.agent_id) for v in answer.dissent]
+        rows.append(("dissent", Text("; ".join(f"{said} ({who})" for said, who in named))))
     if answer.missing:
         rows.append(("missing", Text(_missing(answer.missing))))
+    if answer.project is not None:
+        rows.append(("time", Text(f"{answer.elapsed_ms:.0f} ms")))
+        rows.append(("project", Text.assemble(answer.project, ("  its own answer: no panel was asked, so there is no receipt", "dim"))))
+        return rows
     rows.append(("time", Text(f"{answer.elapsed_ms:.0f} ms, of which the slowest brain {answer.brain_ms:.0f} ms")))
     rows.append(("receipt", Text(answer.id)))
     return rows
@@ -288,6 +290,14 @@ def _votes(votes: Sequence[VoteInfo], chosen: str | None, names: Mapping[str, st
         node = names.get(vote.node_id) or short(vote.node_id)
         rows.append([short(vote.agent_id), node, vote.brain, Text(said, style), probability, f"{vote.ms:.0f}"])
     return table(["agent", "node", "brain", "answer", "p", "ms"], rows, right={4, 5})
+
+
+def _heads(votes: Sequence[VoteInfo], chosen: str | None) -> RenderableType:
+    """A labelling project's heads by name: they live on no node and give no probability."""
+    said = [(vote.agent_id, show_value(vote.answer)) for vote in votes]
+    return table(
+        ["head", "answer"], [[name, Text(label, "" if chosen is None else "green" if label == chosen else "red")] for name, label in said]
+    )
 
 
 def _facts(rows: Iterable[tuple[str, RenderableType]]) -> Table:

@@ -31,7 +31,7 @@ def merkle(h):
     if len(h) < 2: return sha(b"\0" + h[0]) if h else sha(b"")
     k = 1 << (len(h) - 1).bit_length() - 1; return sha(b"\1" + merkle(h[:k]) + merkle(h[k:]))
 raw = base64.b64decode(json.load(open(sys.argv[1]))["receipt"]); top = load(raw)[0]; R = V(top); Q, CS = R[4], top[8]
-need(R[:2] == [4, "3"], "another version"); need(len(sys.argv) < 3 or sha(R[2]).hex() == sys.argv[2], "another swarm")
+need(R[:2] == [5, "3"], "another version"); need(len(sys.argv) < 3 or sha(R[2]).hex() == sys.argv[2], "another swarm")
 me = member(CS[0][1][0]); signed(me, b"receipt", (top, 0, len(raw)), len(top) - 1)
 pub = me.public_bytes_raw(); pre = raw[top[4][1]:top[4][2]]; blank = pre.replace(Q[0], bytes(20), 1)
 need(sha(b"moot question 1" + sha(pub)[:20] + R[3] + blank)[:20] == Q[0], "the question's id"); promised, votes, keys = {}, {}, {}

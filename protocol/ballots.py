@@ -52,6 +52,7 @@ MAX_NUMBER = 1e100
 MAX_COMPONENT = 1e9
 """Largest magnitude of a number vote and of an embedding's component: their sums and squares stay finite."""
 
+MAX_TEMPERATURE = 2.0
 MAX_TIME = 250_000_000_000.0
 """Seconds since the epoch, before the year 9999: what certificates can be checked at."""
 
@@ -67,6 +68,8 @@ class Question(Struct, frozen=True, array_like=True):
     embedding: Annotated[list[float], Meta(max_length=4096)]
     system: Annotated[str, Meta(max_length=8192)]
     asked_at: float
+    temperature: float | None = None
+    """Text: what every agent samples at, 0 (the likeliest words) to `MAX_TEMPERATURE`; None: each by its own."""
 
 
 class Vote(Struct, frozen=True, array_like=True):
@@ -184,6 +187,8 @@ def check_question(question: Question) -> None:
         raise Malformed("a number in the question's embedding is not finite or too large")
     if not 0.0 <= question.asked_at <= MAX_TIME:
         raise Malformed("the question's time is no time")
+    if question.temperature is not None and (question.kind != "text" or not 0.0 <= question.temperature <= MAX_TEMPERATURE):
+        raise Malformed("a temperature belongs to a text question and lies from 0 to 2")
 
 
 def check_commitment(commitment: Commitment, question: bytes, asked: Collection[bytes]) -> None:

@@ -20,8 +20,9 @@ from msgspec import Meta, Struct
 
 from protocol.api.council import Basis
 
-MIN_STEP = 10
-"""Pairs of one step: fewer say little more than chance, and a map of many small steps promises what it cannot know."""
+MIN_STEP = 12
+"""Pairs of one step: fewer say little more than chance, and a map of many small steps promises what it cannot know. (Chosen with
+`leanings.FOLDS` on answers of the 270M: docs/benchmarks/council.md.)"""
 
 Count = Annotated[int, Meta(ge=0, le=100_000)]
 

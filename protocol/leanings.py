@@ -27,7 +27,7 @@ SMOOTHING = 4.0
 """Canaries that the assumption of no leaning counts for."""
 EACH = 2
 """And of them for every choice at least so many of which it is the right one."""
-FOLDS = 5
+FOLDS = 10
 DIGITS = 6
 MAX_LEAN = 20.0
 

@@ -54,12 +54,15 @@ class ChatRequest(Struct, frozen=True, forbid_unknown_fields=True):
     deadline_s: float | None = None
     remember: bool = False
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    """Text questions: every agent samples at it (0: the likeliest words) instead of at its own; it stands in the receipt's question.
+    Choices and yes/no are answered by log-probabilities and numbers by the likeliest words, so it has no effect there."""
     max_tokens: Annotated[int, Meta(ge=1, le=4096)] | None = None
     max_completion_tokens: Annotated[int, Meta(ge=1, le=4096)] | None = None
     n: Annotated[int, Meta(ge=1, le=8)] | None = None
     stop: str | Annotated[list[str], Meta(max_length=4)] | None = None
     response_format: ResponseFormat | None = None
     top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    """Checked, and without effect, like the penalties and `seed`: agents sample from all words."""
     presence_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
     frequency_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
     seed: int | None = None
@@ -114,8 +117,10 @@ class ChatExtra(Struct, frozen=True):
     confidence: float | None
     agreement: float | None
     receipt: str
+    """Empty where a labelling project answered: no panel, no receipt."""
     degraded: bool = False
     votes: list[VoteInfo] = []
+    project: str | None = None
 
 
 class ChatReply(Struct, frozen=True):

@@ -5,7 +5,7 @@ outcome, under the convener's signature. The outcome is a function of the rest (
 it with the same code. What people see (`answer_of`) is a function of the receipt alone.
 
 Two forms: canonical MessagePack (what is signed and stored; the only bytes that decode to a receipt are its own encoding), and
-one JSON object for files and HTTP, `{"moot_receipt": 4, "summary": {...}, "receipt": BASE64}`, whose summary is for people and
+one JSON object for files and HTTP, `{"moot_receipt": 5, "summary": {...}, "receipt": BASE64}`, whose summary is for people and
 must agree with what it summarises.
 """
 
@@ -43,7 +43,7 @@ from protocol.leanings import level
 from protocol.verdict import GRADABLE, Outcome, conclude, explain
 from protocol.weights import merkle_root, weights
 
-VERSION = 4
+VERSION = 5
 DEFAULT_PANEL = 15
 """Agents asked when the request does not say how many."""
 MAX_RECEIPT = 8 * 1024 * 1024

@@ -32,8 +32,13 @@ def ask(
     quorum: Annotated[int | None, typer.Option("--quorum", min=1, max=64, help="Fewest votes that make an answer.")] = None,
     deadline: Annotated[float, typer.Option("--deadline", help="Seconds after which the votes that came must do.")] = DEADLINE_S,
     system: Annotated[str | None, typer.Option("--system", help="Instructions that every agent reads first.")] = None,
-    project: Annotated[str | None, typer.Option("--project", help="Label the text with this labelling project.")] = None,
+    project: Annotated[
+        str | None, typer.Option("--project", help="Label the text with this labelling project: its heads vote, no panel is asked.")
+    ] = None,
     brain: Annotated[str | None, typer.Option("--brain", help="Ask only agents of this brain.")] = None,
+    temperature: Annotated[
+        float | None, typer.Option("--temperature", min=0.0, max=2.0, help="What text is sampled at; by default each agent's own.")
+    ] = None,
 ) -> int | None:
     """Ask the swarm.
 
@@ -50,6 +55,7 @@ def ask(
         system=system,
         brain=brain,
         project=project,
+        temperature=temperature,
     )
     client = target.client()
     with _waiting():

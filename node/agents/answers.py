@@ -50,7 +50,15 @@ def choices_of(question: Question) -> tuple[str, ...]:
 
 def ask_of(question: Question, agent: Agent, examples: Sequence[Example]) -> Ask:
     """The question as put to one agent."""
-    return Ask(agent.genome, question.text, choices_of(question), tuple(question.embedding), question.system, tuple(examples))
+    return Ask(
+        agent.genome,
+        question.text,
+        choices_of(question),
+        tuple(question.embedding),
+        question.system,
+        tuple(examples),
+        question.temperature if question.kind == "text" else None,
+    )
 
 
 @dataclass(frozen=True, slots=True)

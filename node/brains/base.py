@@ -69,6 +69,8 @@ class Ask:
     embedding: tuple[float, ...] = ()
     system: str = ""
     examples: tuple[Example, ...] = ()
+    temperature: float | None = None
+    """What to sample at when a text is written, whatever the call and the genome say; None: by those."""
 
 
 @dataclass(frozen=True, slots=True)

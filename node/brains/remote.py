@@ -160,7 +160,11 @@ class RemoteBrain(Brain):
 
     def propose(self, asks: Sequence[Ask], *, max_tokens: int, temperature: float, stop: Sequence[str] = ()) -> list[Proposal]:
         """One text per ask; the server's own log-probability is not asked for and stands as 0."""
-        replies = self._complete([_Job(_messages(ask, ask.question), temperature, max_tokens, tuple(stop)[:4]) for ask in asks])
+        jobs = [
+            _Job(_messages(ask, ask.question), temperature if ask.temperature is None else ask.temperature, max_tokens, tuple(stop)[:4])
+            for ask in asks
+        ]
+        replies = self._complete(jobs)
         return [Proposal(reply.text, 0.0, reply.usage.prompt_tokens, reply.usage.completion_tokens) for reply in replies]
 
     def seed(self, rng: random.Random) -> Genome:

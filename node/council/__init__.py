@@ -16,7 +16,7 @@ A question goes through these, in this order:
     council.py    `Council`, the way in for HTTP and daemon
 
     proofs.py     membership proofs, each verified once
-    receipts.py   where receipts are kept (in memory; the daemon has them in its database)
+    receipts.py   kept receipts, opened again, and a place for them in memory (the daemon has them in its database)
     seams.py      what the council needs of agents, overlay, links and store, as protocols
 
 Rules live in `protocol`: ballots (what is signed), weights, leanings, aggregate, calibration, verdict, receipts, verification. State: the

@@ -149,7 +149,14 @@ class Convener:
 
     def _question(self, asking: Asking, nonce: bytes) -> Question:
         blank = Question(
-            bytes(20), asking.kind, asking.text, list(asking.choices), list(asking.embedding), asking.system, self._runtime.now()
+            bytes(20),
+            asking.kind,
+            asking.text,
+            list(asking.choices),
+            list(asking.embedding),
+            asking.system,
+            self._runtime.now(),
+            asking.temperature,
         )
         return msgspec.structs.replace(blank, id=question_id(blank, self._me.node_id, nonce))
 

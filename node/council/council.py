@@ -20,6 +20,7 @@ from node.council.feedback import Feedback
 from node.council.ledger import Ledger, Shelf
 from node.council.panel import Panel
 from node.council.proofs import Proofs
+from node.council.receipts import opened, readable
 from node.council.request import Asking, check_request
 from node.council.seams import AgentHost, Courier, Directory, ReceiptBook, TopicModel
 from node.council.trust import Trust
@@ -31,7 +32,7 @@ from protocol.errors import NotAvailable, NotFound, UserError
 from protocol.identity import Credentials, describe_leaf, parse_id
 from protocol.memories import Recalled, quote
 from protocol.messages import AnswerRated, CanaryCall, CouncilCall, FeedbackNotice, ReceiptRequest, RevealCall
-from protocol.receipts import Receipt, decode_receipt, summary_of
+from protocol.receipts import Receipt, summary_of
 
 MAX_RECENT = 1_000
 MAX_TO_REMEMBER = 64
@@ -156,10 +157,10 @@ class Council:
                 log.info("an answer was not kept as a memory", reason=str(error))
 
     async def receipt(self, receipt_id: str) -> Receipt:
-        """A receipt of this node, or through the DHT of another. Raises `InvalidRequest` or `NotFound`."""
+        """A receipt of this node, or through the DHT of another. Raises `InvalidRequest`, `NotFound` or `NotAvailable`."""
         data = await self._receipts.load(parse_id(receipt_id))
         if data is not None:
-            return decode_receipt(data)
+            return opened(data)
         found = await self._archive.find(parse_id(receipt_id))
         if found is None:
             raise NotFound(f"No node within reach has the receipt '{receipt_id}': ask the node that gave the answer.", param="id")
@@ -168,7 +169,7 @@ class Council:
     async def recent(self, limit: int) -> list[QuestionSummary]:
         """The newest questions that this node convened, newest first."""
         stored = await self._receipts.recent(min(limit, MAX_RECENT))
-        return [summary_of(decode_receipt(data)) for data in stored]
+        return [summary_of(receipt) for data in stored if (receipt := readable(data)) is not None]
 
     async def feedback(self, request: FeedbackRequest) -> FeedbackReply:
         """Rate an answer of this node and the memories quoted for it. Raises `InvalidRequest`, `NotFound` or `Conflict`."""

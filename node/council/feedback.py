@@ -15,6 +15,7 @@ import msgspec
 import structlog
 
 from node.council.ledger import Ledger
+from node.council.receipts import opened
 from node.council.seams import AgentHost, Courier, Directory, ReceiptBook, TopicModel
 from node.runtime import Runtime
 from protocol.aggregate import Answer, canonical
@@ -23,7 +24,7 @@ from protocol.ballots import MAX_COMPONENT, MAX_NUMBER, Question
 from protocol.errors import Conflict, InvalidRequest, Malformed, NotFound, PeerError, Refused, UserError
 from protocol.identity import Member, NodeId, parse_id, show_id
 from protocol.messages import AnswerRated, Done, FeedbackNotice
-from protocol.receipts import Receipt, decode_receipt, settle
+from protocol.receipts import Receipt, settle
 
 TELL_S = 5.0
 MAX_REMEMBERED = 16_384
@@ -67,14 +68,14 @@ class Feedback:
         """(rater, question, agent) already rated here."""
 
     async def give(self, request: FeedbackRequest) -> FeedbackReply:
-        """Rate a receipt of this node. Raises `InvalidRequest`, `NotFound` or `Conflict`."""
+        """Rate a receipt of this node. Raises `InvalidRequest`, `NotFound`, `NotAvailable` or `Conflict`."""
         receipt_id = parse_id(request.id)
         data = await self._receipts.load(receipt_id)
         if data is None:
             raise NotFound(f"This node has no receipt '{request.id}': rate an answer on the node that gave it.", param="id")
         if receipt_id in self._giving or await self._receipts.rated(receipt_id, self._me.node_id):
             raise Conflict("This answer was rated already: one rating an answer.", code="already_rated", param="id")
-        receipt = decode_receipt(data)
+        receipt = opened(data)
         ratings = rate(receipt, request.score, check_correct(receipt.question, request.correct))
         self._giving.add(receipt_id)
         try:

@@ -1,6 +1,25 @@
-"""Receipts in memory, for tests and for nodes without a database."""
+"""Kept receipts: opened again, and kept in memory for tests and for nodes without a database."""
 
 from __future__ import annotations
+
+from protocol.errors import Malformed, NotAvailable
+from protocol.receipts import Receipt, decode_receipt
+
+
+def readable(data: bytes) -> Receipt | None:
+    """None where another version of moot wrote it: its bytes are no receipt of this one."""
+    try:
+        return decode_receipt(data)
+    except Malformed:
+        return None
+
+
+def opened(data: bytes) -> Receipt:
+    """Raises `NotAvailable` where another version of moot wrote it."""
+    receipt = readable(data)
+    if receipt is None:
+        raise NotAvailable("This receipt was written by another version of moot: read it with that version.", code="other_version")
+    return receipt
 
 
 class MemoryReceipts:

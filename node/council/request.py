@@ -7,7 +7,7 @@ import unicodedata
 from dataclasses import dataclass
 
 from protocol.api.council import MAX_CHOICES, MAX_EMBEDDING, MAX_QUESTION, ConsensusRequest
-from protocol.ballots import MAX_COMPONENT
+from protocol.ballots import MAX_COMPONENT, MAX_TEMPERATURE
 from protocol.errors import InvalidRequest
 from protocol.receipts import DEFAULT_PANEL
 
@@ -31,6 +31,7 @@ class Asking:
     agents: int | None
     quorum: int | None
     deadline_s: float
+    temperature: float | None = None
 
     @property
     def size(self) -> int:
@@ -47,12 +48,26 @@ def check_request(request: ConsensusRequest) -> Asking:
     choices = _choices(request.choices)
     kind = _kind(request)
     _panel(request.agents, request.quorum)
+    _temperature(request.temperature, kind)
     if len(request.system or "") > MAX_SYSTEM:
         raise _wrong(f"The system prompt is longer than {MAX_SYSTEM} characters: shorten it.", "system")
+    if _control(request.system or ""):
+        raise _wrong("The system prompt holds a control character: remove it.", "system")
     deadline = DEFAULT_DEADLINE_S if request.deadline_s is None else request.deadline_s
     if not 0.0 < deadline <= MAX_DEADLINE_S:
         raise _wrong(f"'deadline_s' is {deadline:g}: give more than 0 and at most {MAX_DEADLINE_S:g} seconds.", "deadline_s")
-    return Asking(kind, text, choices, embedding, request.system or "", request.brain, request.agents, request.quorum, float(deadline))
+    return Asking(
+        kind,
+        text,
+        choices,
+        embedding,
+        request.system or "",
+        request.brain,
+        request.agents,
+        request.quorum,
+        float(deadline),
+        request.temperature,
+    )
 
 
 def _text(question: str | None) -> str:
@@ -94,7 +109,9 @@ def _choices(choices: list[str] | None) -> tuple[str, ...]:
         raise _wrong(f"A choice is longer than {MAX_CHOICE} characters: shorten it.", "choices")
     if len({choice.strip() for choice in choices}) != len(choices):
         raise _wrong("Two choices are the same: give each once.", "choices")
-    if len({choice.strip().casefold() for choice in choices}) != len(choices):
+    if len({unicodedata.normalize("NFC", choice.strip()) for choice in choices}) != len(choices):
+        raise _wrong("Two choices look the same, one with combining accents: agents could not tell them apart, so reword one.", "choices")
+    if len({unicodedata.normalize("NFC", choice.strip()).casefold() for choice in choices}) != len(choices):
         raise _wrong("Two choices differ only in case: agents could not tell them apart, so reword one.", "choices")
     if any(_control(choice) for choice in choices):
         raise _wrong("A choice holds a control character: remove it.", "choices")
@@ -140,6 +157,17 @@ def kind_of(question: str) -> str:
     if _NUMBER.match(last):
         return "number"
     return "boolean" if _YES_NO.match(last) and not _ALTERNATIVES.search(last) else "text"
+
+
+def _temperature(temperature: float | None, kind: str) -> None:
+    if temperature is None:
+        return
+    if not 0.0 <= temperature <= MAX_TEMPERATURE:
+        raise _wrong(f"'temperature' is {temperature:g}: give 0 to {MAX_TEMPERATURE:g}.", "temperature")
+    if kind != "text":
+        raise _wrong(
+            f"'temperature' is for text, and this is a {kind} question, which samples nothing: leave 'temperature' out.", "temperature"
+        )
 
 
 def _panel(agents: int | None, quorum: int | None) -> None:

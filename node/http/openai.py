@@ -6,7 +6,8 @@ one question alone. `choices` (moot's own) or the `enum` of a JSON schema makes 
     model                 `moot` is everybody, `moot:<brain>` one brain's agents, `moot:<project>` the learners of a labelling project
     n, stop, max_tokens   as OpenAI means them: n councils; the content is cut at a stop sequence, or (`length`) after so many tokens
     response_format       for choice and yes/no questions `{"answer", "confidence"}`, or the schema's own property
-    temperature, top_p, penalties, seed   accepted because clients always send them; a council samples by its own rules
+    temperature           what text is sampled at; the other kinds sample nothing (`ChatRequest.temperature`)
+    top_p, penalties, seed   accepted because clients always send them, and without effect
 
 Tokens are counted as four bytes each: every brain has a tokenizer of its own.
 """
@@ -152,6 +153,7 @@ def _question(services: Services, request: ChatRequest) -> ConsensusRequest:
         system=system or None,
         brain=brain,
         remember=request.remember,
+        temperature=request.temperature if choices is None and kind_of(asked[-1]) == "text" else None,
     )
 
 
@@ -194,7 +196,14 @@ def _completion(services: Services, request: ChatRequest, answers: list[Consensu
         choices=[ChatChoice(index, ChatReply("assistant", content), why) for index, (content, why) in enumerate(said)],
         usage=ChatUsage(prompt, written, prompt + written),
         moot=ChatExtra(
-            answer.status, answer.reason, answer.confidence, answer.agreement, answer.id, degraded=answer.degraded, votes=answer.votes
+            answer.status,
+            answer.reason,
+            answer.confidence,
+            answer.agreement,
+            "" if answer.project is not None else answer.id,
+            degraded=answer.degraded,
+            votes=answer.votes,
+            project=answer.project,
         ),
     )
 

@@ -34,6 +34,8 @@ class ConsensusRequest(Struct, frozen=True, forbid_unknown_fields=True):
     """`memories` (embeddings only): the plain mean of the three fittest memories; with none, one agent at random answers."""
     project: str | None = None
     """Label the question with this labelling project instead of asking a panel; its learners vote."""
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    """Text questions only: what every agent samples at (0: the likeliest words); default each agent's own. It stands in the receipt."""
 
 
 class VoteInfo(Struct, frozen=True):
@@ -93,6 +95,8 @@ class ConsensusAnswer(Struct, frozen=True):
     """Of which waiting for the slowest brain; the rest is the council's own overhead."""
     memory_problem: str = ""
     """Why no memories were looked for although that was asked (`remember`); the answer was given without them."""
+    project: str | None = None
+    """The labelling project that answered. Then `id` is its id and not a receipt's, and the votes are its heads', by name."""
 
 
 class QuestionSummary(Struct, frozen=True):

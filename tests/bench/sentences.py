@@ -1,8 +1,9 @@
 """Calibration on real answers: Gemma 270M on 200 labelled sentences written for this (`tests/data/sentences.jsonl`), split in two.
 
 Each half teaches leanings, weights and the map by which the other is judged; figures are over all 200. Baselines: the best single
-agent (on the half that teaches), the majority, the surest agent. Needs the weights and about a quarter of an hour on one busy core;
-`python -m tests.bench.sentences [SEED ...]` runs it alone.
+agent (on the half that teaches), the majority, the surest agent. Five crews, judged each and together; half a minute a crew on an
+idle core. Needs the weights, so it runs only by name: `MOOT_BENCH=sentences python -m tests.bench council`, or
+`python -m tests.bench.sentences [SEED ...]` with genomes' seeds of one's own.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import math
 import random
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +31,34 @@ from protocol.leanings import FOLDS, Mark, choices_key, cross_fitted, lean_of, l
 from protocol.topics import TopicModel
 from protocol.weights import Evidence, groups, merge_raters, weights
 from tests.bench.consensus import Score, calibration_error, joined, risk_coverage
+from tests.bench.report import Bar, Report
 
 SENTENCES = Path(__file__).parents[1] / "data" / "sentences.jsonl"
 AGENTS, BATCH = 3, 8
+CREWS = (1, 2, 3, 4, 5)
+"""Seeds of the crews' genomes."""
+BASELINES = ("best single agent", "unweighted majority", "surest agent")
 
 
-def measure_sentences(seeds: Sequence[int]) -> dict[str, Any]:
+def measure_sentences(seeds: Sequence[int], tell: Callable[[str], None], report: Report) -> None:
     """Share right, error of calibration and area under risk-coverage over all sentences, for each crew and for all together."""
     rows = [msgspec.json.decode(line, type=Canary) for line in SENTENCES.read_bytes().splitlines()]
-    crews = [judge(rows, [[one.logprobs for one in own] for own in _answers(rows, seed)]) for seed in seeds]
-    return {f"seed {seed}": figures(crew) for seed, crew in zip(seeds, crews, strict=True)} | {"all": figures(joined(crews))}
+    brain = GemmaBrain(SystemRuntime(), None)
+    brain.load(lambda *_: None)
+    crews = {}
+    for seed in seeds:
+        tell(f"200 sentences, crew {seed}")
+        crews[f"crew {seed}"] = judge(rows, [[one.logprobs for one in own] for own in _answers(brain, rows, seed)])
+    if len(seeds) > 1:
+        crews["all crews together"] = joined(list(crews.values()))
+    report.results["sentences"] = {name: figures(crew) for name, crew in crews.items()}
+    for name, found in report.results["sentences"].items():
+        area = {method: row["area under risk-coverage"] for method, row in found.items()}
+        best = min(area[baseline] for baseline in BASELINES)
+        report.bars += [
+            Bar(f"270M: calibration error, {name}", found["ours"]["calibration error"], "<=", 0.05, found["ours"]["of a perfect map"]),
+            Bar(f"270M: best baseline's area under risk-coverage minus ours, {name}", round(best - area["ours"], 4), ">=", 0.0),
+        ]
 
 
 def judge(rows: Sequence[Canary], answers: Sequence[Sequence[Sequence[float]]]) -> Score:
@@ -126,10 +146,9 @@ def _chance(logprobs: Sequence[float]) -> float:
     return math.exp(max(logprobs))
 
 
-def _answers(rows: list[Canary], seed: int) -> list[list[Choice]]:
+def _answers(brain: GemmaBrain, rows: list[Canary], seed: int) -> list[list[Choice]]:
     """By agent, by sentence."""
-    brain, rng = GemmaBrain(SystemRuntime(), None), random.Random(seed)
-    brain.load(lambda *_: None)
+    rng = random.Random(seed)
     shipped = CanarySet.load().canaries
     topics = TopicModel((one.topic, one.question, one.choices) for one in shipped)
     answers = []
@@ -155,4 +174,6 @@ def _answers(rows: list[Canary], seed: int) -> list[list[Choice]]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure_sentences([int(seed) for seed in sys.argv[1:] or ["1"]]), indent=2))
+    found = Report()
+    measure_sentences([int(seed) for seed in sys.argv[1:]] or CREWS, lambda _: None, found)
+    print(json.dumps({"results": found.results, "bars": [asdict(bar) | {"ok": bar.ok} for bar in found.bars]}, indent=2))

@@ -8,6 +8,8 @@ import threading
 import pytest
 
 from cli.client import Client
+from cli.main import run
+from cli.target import EXIT_ABSTAINED
 from protocol.api.council import ConsensusAnswer, ConsensusRequest
 from protocol.errors import UserError
 from tests.live.conftest import LiveSwarm
@@ -33,7 +35,9 @@ class Asker(threading.Thread):
             self.outcome = error
 
 
-def test_the_client_of_a_killed_node_gets_an_error_and_that_of_a_live_one_a_marked_answer(live: LiveSwarm) -> None:
+def test_the_client_of_a_killed_node_gets_an_error_and_that_of_a_live_one_a_marked_answer(
+    live: LiveSwarm, capsys: pytest.CaptureFixture[str]
+) -> None:
     live.found("--brain", "tiny=2")
     live.join(2, "--brain", "tiny=2")
     asked, panel, other = live.nodes
@@ -45,6 +49,7 @@ def test_the_client_of_a_killed_node_gets_an_error_and_that_of_a_live_one_a_mark
         askers[0].join(0.5)
         assert askers[0].is_alive()
         asked.kill()
+        panel.kill()
         for asker in askers:
             asker.join(PATIENCE_S)
             assert not asker.is_alive()
@@ -53,5 +58,7 @@ def test_the_client_of_a_killed_node_gets_an_error_and_that_of_a_live_one_a_mark
         assert isinstance(marked, ConsensusAnswer)
         assert marked.degraded
         assert marked.missing
+        assert run(["ask", "Good?", "-c", "good", "-c", "bad", "--agents", "64", "--data-dir", str(other.data_dir)]) in (0, EXIT_ABSTAINED)
+        assert "Degraded" in " ".join(capsys.readouterr().out.split())
     finally:
         panel.process.send_signal(signal.SIGCONT)

@@ -121,7 +121,8 @@ class GemmaBrain(Brain):
             self._priors.popitem(last=False)
 
     def propose(self, asks: Sequence[Ask], *, max_tokens: int, temperature: float, stop: Sequence[str] = ()) -> list[Proposal]:
-        """One text per ask. A genome's own `temperature` (about 1) scales the one asked for, so that agents differ in boldness.
+        """One text per ask. A genome's own `temperature` (about 1) scales the one asked for, so that agents differ in boldness;
+        `Ask.temperature` stands as it is.
 
         The log-probability is the model's own, at temperature 1. Raises `InvalidRequest` when a prompt is too long.
         """
@@ -131,7 +132,8 @@ class GemmaBrain(Brain):
         texts = []
         for ask in asks:
             question = engine.prompts.question(ask, ask.question, ())
-            texts.append(Writing(engine.prompts.prefix(ask), question, max(0.0, temperature * _boldness(ask.genome))))
+            asked = max(0.0, temperature * _boldness(ask.genome)) if ask.temperature is None else ask.temperature
+            texts.append(Writing(engine.prompts.prefix(ask), question, asked))
         ends = engine.prompts.ends | {engine.prompts.tokenizer.eos}
         seed = self._runtime.random().getrandbits(31)
         write(engine.decoder, engine.prefixes, engine.prompts.tokenizer, texts, Ending(ends, tuple(stop), max_tokens), seed)

@@ -91,11 +91,20 @@ async def distrust(call: Call[DistrustRequest]) -> ProjectInfo:
     return await _desk(call).distrust(call.path("id"), call.body)
 
 
+PANELS_ONLY = ("choices", "embedding", "kind", "agents", "quorum", "system", "brain", "temperature")
+"""Fields of a question that mean nothing to a labelling project."""
+
+
 async def by_project(call: Call[Any], request: ConsensusRequest, project: str) -> ConsensusAnswer:
     """A question put to a labelling project: its learners are the panel. (No council receipt: the project has its own.)"""
     text = request.question
-    if not text or len(text) > MAX_TEXT or request.choices is not None:
-        raise InvalidRequest(f"With 'project', send a 'question' of at most {MAX_TEXT} characters and no 'choices'.", param="question")
+    if not text or len(text) > MAX_TEXT:
+        raise InvalidRequest(f"With 'project', send a 'question' of at most {MAX_TEXT} characters.", code="invalid_value", param="question")
+    for name in PANELS_ONLY:
+        if getattr(request, name) is not None:
+            raise InvalidRequest(
+                f"'{name}' is for a panel of agents, and 'project' asks none: leave one out.", code="invalid_value", param=name
+            )
     runtime = call.services.runtime
     began = runtime.monotonic()
     (row,) = await _desk(call).judge(project, [text])
@@ -125,6 +134,7 @@ async def by_project(call: Call[Any], request: ConsensusRequest, project: str) -
         quorum=1,
         elapsed_ms=round(elapsed, 3),
         brain_ms=round(elapsed, 3),
+        project=project,
     )
 
 

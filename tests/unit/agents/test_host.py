@@ -6,12 +6,14 @@ import asyncio
 import math
 import threading
 from collections.abc import Sequence
+from typing import ClassVar
 
+import msgspec
 import pytest
 
 from node.agents.agent import Agent
 from node.agents.feedback import REMEMBERED
-from node.brains.base import Ask, Capabilities, Choice
+from node.brains.base import Ask, Capabilities, Choice, Proposal
 from node.brains.tiny import DIM, TinyBrain
 from node.runtime import Runtime, SystemRuntime
 from node.testing.book import MemoryBook
@@ -32,6 +34,24 @@ class Stubborn(ScriptedBrain):
         if asks[0].question == "crash":
             raise ZeroDivisionError("a bug in the model")
         return [] if asks[0].question == "few" else [Choice((math.nan, 0.0), (-0.7, -0.7)) for _ in asks]
+
+
+@pytest.mark.parametrize(("kind", "temperature"), [("text", 0.3), ("text", None), ("number", None)])
+def test_a_brain_is_told_the_temperature_of_a_text_question(kind: str, temperature: float | None) -> None:
+    class Noting(ScriptedBrain):
+        told: ClassVar[list[float | None]] = []
+
+        def propose(self, asks: Sequence[Ask], *, max_tokens: int, temperature: float, stop: Sequence[str] = ()) -> list[Proposal]:
+            self.told.extend(ask.temperature for ask in asks)
+            return super().propose(asks, max_tokens=max_tokens, temperature=temperature, stop=stop)
+
+    async def main(runtime: Runtime) -> None:
+        house = host(runtime, Noting("scripted"))
+        async with living(house) as agents:
+            await house.vote(msgspec.structs.replace(question(kind), temperature=temperature), ids(agents), 1.0)
+
+    simulated(main)
+    assert set(Noting.told) == {temperature}
 
 
 # ---- what goes wrong ----------------------------------------------------------------------------------------------------

@@ -111,6 +111,12 @@ def test_texts_are_written_in_order_and_counted(tuned: GemmaBrain) -> None:
     assert all(1 <= proposal.completion_tokens <= 6 and proposal.prompt_tokens > 20 and proposal.logprob < 0 for proposal in texts)
 
 
+def test_a_temperature_that_the_question_names_stands(tuned: GemmaBrain) -> None:
+    bold = [replace(ask("good?"), genome=Genome(tuned.name, settings={"temperature": 9.0}), temperature=0.0) for _ in range(4)]
+    likeliest = tuned.propose([ask("good?")], max_tokens=6, temperature=0.0)
+    assert {proposal.text for proposal in tuned.propose(bold, max_tokens=6, temperature=2.0)} == {likeliest[0].text}
+
+
 def test_agents_are_born_different_and_equal_seeds_equal(base: GemmaBrain) -> None:
     genomes = [base.seed(random.Random(number)) for number in range(9)]
     assert len({tuple(genome.settings["examples"]) for genome in genomes}) == 9

@@ -195,6 +195,12 @@ def test_texts_come_back_in_order(server: Server) -> None:
     assert server.requests[0]["stop"] == ["\n"]
 
 
+def test_a_temperature_that_the_question_names_stands(server: Server) -> None:
+    asks = [Ask(GENOME, "question", temperature=1.5), Ask(GENOME, "question", temperature=0.0), Ask(GENOME, "question")]
+    server.brain().propose(asks, max_tokens=8, temperature=0.5)
+    assert sorted(request["temperature"] for request in server.requests) == [0.0, 0.5, 1.5]
+
+
 def test_loading_finds_the_model_and_sends_the_key(server: Server) -> None:
     server.brain(key="secret").load(quiet)
     assert server.keys == ["Bearer secret"]

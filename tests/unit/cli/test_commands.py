@@ -9,12 +9,14 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec import structs
 
-from protocol.api.council import ConsensusAnswer
+from protocol.api.council import ConsensusAnswer, Missing
 from protocol.api.nodes import NodeInfo
 from protocol.identity import show_id
-from tests.unit.cli.conftest import Moot
-from tests.unit.http.fakes import ABSTAINED, ADMIN, AGENT, NODE, RECEIPT, FakeDaemon
+from protocol.labelling import RowLabel
+from tests.unit.cli.conftest import Moot, serving
+from tests.unit.http.fakes import ABSTAINED, ADMIN, AGENT, ANSWER, NODE, PROJECT, RECEIPT, FakeDaemon, FakeLabelling
 
 QUESTION = ("ask", "Is it good?", "--choice", "good", "--choice", "bad")
 
@@ -56,17 +58,63 @@ def test_an_answer_is_a_table_with_agreement_and_confidence_apart(moot: Moot, ap
     assert RECEIPT in facts["receipt"]
 
 
+def test_a_projects_answer_says_what_it_is(moot: Moot, api: str, daemon: FakeDaemon) -> None:
+    daemon.labelling = FakeLabelling()
+    with serving(daemon) as url:
+        shown = moot("ask", "Where is my refund?", "--project", PROJECT, "--api", url)
+    assert (shown.code, shown.err) == (0, "")
+    lines = [line.split() for line in shown.out.splitlines() if line.strip()]
+    assert lines[:4] == [["head", "answer"], ["words", "billing"], ["near", "billing"], ["meaning", "delivery"]]
+    facts = {line[0]: " ".join(line[1:]) for line in lines[4:]}
+    assert "receipt" not in facts
+    assert facts["project"].startswith(PROJECT)
+    assert "no panel was asked" in facts["project"]
+    assert (facts["answer"], facts["dissent"]) == ("billing", "delivery (meaning)")
+    assert "3 heads voted" in facts["agreement"]
+
+
+def test_a_project_that_is_unsure_abstains(moot: Moot, daemon: FakeDaemon) -> None:
+    daemon.labelling = FakeLabelling(RowLabel("", 0.4, 0.5, "unsure", "words=billing; near=delivery"))
+    with serving(daemon) as url:
+        shown = moot("ask", "Where?", "--project", PROJECT, "--api", url)
+        assert (shown.code, "abstained" in shown.out, PROJECT in shown.out) == (4, True, True)
+        assert moot("ask", "Where?", "--project", PROJECT, "--agents", "3", "--api", url).code == 2
+        assert moot("ask", "Where?", "--project", "other", "--api", url).code == 1
+
+
+def test_a_degraded_answer_is_marked(moot: Moot, api: str, daemon: FakeDaemon) -> None:
+    missing = [Missing(show_id(b"m" * 20), show_id(b"x" * 20), "no answer within 2.0 s")]
+    said = "Degraded: 1 of 2 votes are missing (no answer within 2.0 s)."
+    daemon.council.answer = structs.replace(ANSWER, degraded=True, detail=said, missing=missing, panel=2)
+    shown = moot(*QUESTION, "--api", api)
+    assert shown.code == 0
+    assert said in " ".join(shown.out.split())
+    assert show_id(b"m" * 20)[:8] in shown.out
+    assert msgspec.json.decode(moot(*QUESTION, "--api", api, "--json").out, type=ConsensusAnswer).degraded
+
+
 def test_ask_sends_what_was_typed(moot: Moot, api: str, daemon: FakeDaemon) -> None:
     moot(*QUESTION, "--agents", "3", "--quorum", "2", "--deadline", "4.5", "--system", "Be strict.", "--brain", "tiny", "--api", api)
     asked = daemon.council.asked[0]
     assert (asked.choices, asked.agents, asked.quorum, asked.deadline_s) == (["good", "bad"], 3, 2, 4.5)
     assert (asked.system, asked.brain) == ("Be strict.", "tiny")
+    moot("ask", "Write a line.", "--temperature", "0.5", "--api", api)
+    assert daemon.council.asked[1].temperature == 0.5
 
 
 def test_a_question_may_come_from_standard_input(moot: Moot, api: str, daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO("From a pipe?\n"))
     assert moot("ask", "-", "--api", api).code == 0
     assert daemon.council.asked[0].question == "From a pipe?"
+
+
+def test_a_question_of_a_megabyte_is_refused_with_the_limit(moot: Moot, api: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for size in (1_000_000, 2_000_000):
+        monkeypatch.setattr(sys, "stdin", io.StringIO("x" * size))
+        shown = moot("ask", "-", "--api", api)
+        assert (shown.code, shown.out) == (2, "")
+        assert len(shown.err) < 300
+        assert "shorten" in shown.err or "limit" in shown.err or "larger" in shown.err
 
 
 @pytest.mark.parametrize(

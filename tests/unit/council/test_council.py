@@ -12,11 +12,11 @@ import pytest
 
 from protocol.api.council import ConsensusAnswer, ConsensusRequest, FeedbackRequest
 from protocol.ballots import Vote
-from protocol.errors import InvalidRequest, NotFound
+from protocol.errors import InvalidRequest, NotAvailable, NotFound
 from protocol.identity import show_id
 from protocol.memories import Entry, Recalled
-from protocol.messages import CanaryVotes
-from protocol.receipts import answer_of, decode_receipt
+from protocol.messages import CanaryVotes, Commitments, LinkMessage
+from protocol.receipts import answer_of, decode_receipt, encode_receipt
 from protocol.verification import verify_receipt
 from tests.unit.council.world import Node, Swarm
 
@@ -159,6 +159,25 @@ async def test_other_kinds(swarm: Swarm, kind: str, answers: list[bool], expecte
     answer = await verified(node, await node.council.ask(request))
     assert answer.answer == expected
     assert answer.agreement == pytest.approx(2 / 3)
+
+
+async def test_a_temperature_reaches_every_agent_and_stands_in_the_receipt(swarm: Swarm) -> None:
+    node, other = swarm.add("Paris", kinds=["text"]), swarm.add("Paris", kinds=["text"])
+    answer = await verified(node, await node.council.ask(ConsensusRequest(question="What?", temperature=0.25)))
+    assert [one.host.questions[0].temperature for one in (node, other)] == [0.25, 0.25]
+    assert (await node.council.receipt(answer.id)).question.temperature == 0.25
+
+
+async def test_receipts_of_an_earlier_version_are_passed_over(three: Swarm) -> None:
+    node = three.nodes[0]
+    answer = await node.council.ask(GOOD_OR_BAD)
+    old = bytes(20)
+    await node.receipts.save(old, encode_receipt(await node.council.receipt(answer.id))[:-1])
+    assert [one.id for one in await node.council.recent(5)] == [answer.id]
+    with pytest.raises(NotAvailable, match="another version"):
+        await node.council.receipt(show_id(old))
+    with pytest.raises(NotAvailable, match="another version"):
+        await node.council.feedback(FeedbackRequest(show_id(old), 1.0))
 
 
 async def test_embedding(swarm: Swarm) -> None:
@@ -321,6 +340,33 @@ async def test_a_clock_over_an_hour_off_is_named_and_nothing_hangs(three: Swarm,
     answer = await node.council.ask(ConsensusRequest(question="Good?", choices=["good", "bad"]))
     assert answer.degraded
     assert all("clock" in missing.reason for missing in answer.missing)
+
+
+@pytest.mark.parametrize("hours", [-1.1, 1.1])
+async def test_a_panel_node_whose_clock_is_over_an_hour_off_costs_only_its_own_votes(
+    three: Swarm, hours: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = three.nodes[2]
+    right = node.runtime.now
+    monkeypatch.setattr(node.council._panel._runtime, "now", lambda: right() + 3600 * hours)
+    answer = await verified(three.nodes[0], await three.nodes[0].council.ask(GOOD_OR_BAD))
+    assert (answer.status, answer.answer, answer.degraded, len(answer.votes)) == ("answered", "good", True, 8)
+    assert {missing.node_id for missing in answer.missing} == {show_id(node.id)}
+    assert all("clock" in missing.reason for missing in answer.missing)
+
+
+async def test_a_node_killed_between_commit_and_reveal_is_named_and_the_answer_marked(three: Swarm) -> None:
+    killed = three.nodes[2]
+
+    def die(message: LinkMessage) -> LinkMessage:
+        three.post.dead.add(killed.id)
+        return message
+
+    three.post.tamper[(killed.id, Commitments)] = die
+    answer = await verified(three.nodes[0], await three.nodes[0].council.ask(GOOD_OR_BAD))
+    assert (answer.status, answer.answer, answer.degraded, len(answer.votes)) == ("answered", "good", True, 8)
+    assert answer.elapsed_ms < 500
+    assert all("committed but did not reveal" in missing.reason for missing in answer.missing)
 
 
 async def test_other_agents_words_are_quoted_as_data_and_command_nobody(swarm: Swarm) -> None:

@@ -289,6 +289,7 @@ async def test_an_old_question_is_refused(convener: Convener) -> None:
         {"text": ""},
         {"asked_at": float("nan")},
         {"asked_at": 1e300},
+        {"temperature": 1.0},
     ],
 )
 async def test_questions_without_sense_are_refused_before_any_brain_sees_them(convener: Convener, change: dict[str, object]) -> None:

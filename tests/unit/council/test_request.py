@@ -27,6 +27,10 @@ TWO = ["a", "b"]
         ({"question": "?", "choices": ["a", "b", "a "]}, "choices", "same"),
         ({"question": "?", "choices": ["a", "b", "A "]}, "choices", "only in case"),
         ({"question": "?", "choices": ["a", "b\x07"]}, "choices", "control"),
+        ({"question": "?", "choices": ["caf\u00e9", "cafe\u0301"]}, "choices", "look the same"),
+        ({"question": "?", "choices": ["CAF\u00c9", "cafe\u0301"]}, "choices", "only in case"),
+        ({"question": "?", "system": "a\x1b[2Jb"}, "system", "control"),
+        ({"question": "a\ud800b"}, "question", "control"),
         ({"question": "?", "choices": [str(n) for n in range(1_000)]}, "choices", "1000 choices"),
         ({"question": "x" * 1_000_000}, "question", "1000000"),
         ({"question": "a\x00b"}, "question", "control"),
@@ -50,6 +54,11 @@ TWO = ["a", "b"]
         ({"question": "?", "agents": 3, "quorum": 4}, "quorum", "more than the panel"),
         ({"question": "?", "quorum": 16}, "quorum", "more than the panel"),
         ({"question": "?", "system": "x" * 8193}, "system", "8192"),
+        ({"question": "?", "temperature": -0.1}, "temperature", "0 to 2"),
+        ({"question": "?", "temperature": 2.1}, "temperature", "0 to 2"),
+        ({"question": "?", "temperature": float("nan")}, "temperature", "0 to 2"),
+        ({"question": "?", "choices": TWO, "temperature": 1.0}, "temperature", "samples nothing"),
+        ({"question": "How many legs has a spider?", "temperature": 1.0}, "temperature", "a number question"),
     ],
 )
 def test_a_wrong_request_is_refused_with_the_field_and_the_remedy(fields: dict[str, Any], param: str, says: str) -> None:

@@ -42,10 +42,12 @@ from protocol.api.nodes import BrainInfo, BroadcastRequest, LeaveReply, NodeInfo
 from protocol.api.runs import ArtifactInfo, CellInfo, IterationInfo, RunEdit, RunInfo, RunRequest, TaskInfo
 from protocol.errors import NotAvailable, NotFound
 from protocol.identity import show_id
+from protocol.labelling import RowLabel
 
 ADMIN = "the admin secret"
 NODE = show_id(b"n" * 20)
 RECEIPT = show_id(b"r" * 20)
+PROJECT = "p1234567"
 AGENT = AgentInfo(show_id(b"a" * 20), NODE, "tiny", 0, None, 0.5, 3, 1_700_000_000.0, "0" * 64)
 
 ANSWER = ConsensusAnswer(
@@ -69,6 +71,7 @@ ANSWER = ConsensusAnswer(
     elapsed_ms=15.0,
     brain_ms=12.0,
 )
+LABEL = RowLabel("billing", 0.93, 0.667, "", "words=billing; near=billing; meaning=delivery")
 ABSTAINED = replace(
     ANSWER, status="abstained", reason="SPLIT", detail="The votes are split 2 to 2.", answer=None, confidence=None, agreement=0.5
 )
@@ -246,6 +249,21 @@ class FakeControl:
 
 
 @dataclass
+class FakeLabelling:
+    """One project that has learnt; only what answers a question."""
+
+    label: RowLabel = LABEL
+
+    def known(self) -> list[str]:
+        return [PROJECT]
+
+    async def judge(self, project: str, texts: list[str]) -> list[RowLabel]:
+        if project != PROJECT:
+            raise NotFound(f"There is no project '{project}'.")
+        return [self.label for _ in texts]
+
+
+@dataclass
 class FakeDaemon:
     """The fakes by name, and the `Services` made of them."""
 
@@ -256,6 +274,8 @@ class FakeDaemon:
     tokens: FakeTokens = field(default_factory=FakeTokens)
     bus: EventBus = field(default_factory=lambda: EventBus(SystemRuntime()))
     control: FakeControl = field(default_factory=FakeControl)
+    labelling: Any = None
+    """A `FakeLabelling` where a test has a project."""
 
     @property
     def runs(self) -> FakeRuns:
@@ -273,5 +293,6 @@ class FakeDaemon:
             events=self.bus,
             control=self.control,
             memory=self.memory,
+            labelling=self.labelling,
             limits=limits or Limits(),
         )

@@ -5,15 +5,16 @@ from __future__ import annotations
 import msgspec
 import pytest
 from aiohttp import ClientSession
+from msgspec import structs
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from node.http.app import ROUTES
 from protocol.api.agents import AgentInfo
-from protocol.api.council import ConsensusAnswer, FeedbackReply, QuestionSummary
+from protocol.api.council import ConsensusAnswer, FeedbackReply, Missing, QuestionSummary
 from protocol.api.memory import DhtValues
 from protocol.api.nodes import NodeInfo, Peers
 from protocol.api.runs import RunInfo, TaskInfo
-from tests.unit.http.fakes import ADMIN, RECEIPT, FakeDaemon
+from tests.unit.http.fakes import ADMIN, ANSWER, NODE, RECEIPT, FakeDaemon
 
 AS_ADMIN = {"Authorization": f"Bearer {ADMIN}"}
 
@@ -48,6 +49,14 @@ async def test_a_question_comes_back_as_a_consensus(client: ClientSession, daemo
         answer = msgspec.json.decode(await reply.read(), type=ConsensusAnswer)
     assert (reply.status, answer.answer, answer.id) == (200, "good", RECEIPT)
     assert daemon.council.asked[0].choices == ["good", "bad"]
+
+
+async def test_a_degraded_answer_is_marked_and_names_who_is_missing(client: ClientSession, daemon: FakeDaemon) -> None:
+    daemon.council.answer = structs.replace(ANSWER, degraded=True, missing=[Missing(RECEIPT, NODE, "no answer within 2.0 s")])
+    async with client.post("/v1/consensus", json={"question": "Is it good?"}) as reply:
+        told = await reply.json()
+    assert (reply.status, told["degraded"]) == (200, True)
+    assert told["missing"] == [{"agent_id": RECEIPT, "node_id": NODE, "reason": "no answer within 2.0 s"}]
 
 
 async def test_a_receipt_is_found_by_id(client: ClientSession) -> None:

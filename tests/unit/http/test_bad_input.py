@@ -14,7 +14,7 @@ from node.http.services import Limits
 from protocol.api.faults import MAX_BODY, ErrorBody, ErrorReply
 from protocol.errors import LocalError, Malformed, Unreachable
 from tests.unit.http.conftest import Serve
-from tests.unit.http.fakes import FakeDaemon
+from tests.unit.http.fakes import PROJECT, FakeDaemon, FakeLabelling
 
 JSON = {"Content-Type": "application/json"}
 
@@ -34,7 +34,10 @@ async def error_of(reply: ClientResponse) -> ErrorBody:
         (b"[" * 100_000, "invalid_value", None),
         (b"[]", "invalid_value", None),
         (b"{}", "invalid_value", "question"),
-        (b'{"question": "a", "temperature": 1}', "unknown_field", "temperature"),
+        (b'{"question": "a", "tempo": 1}', "unknown_field", "tempo"),
+        (b'{"question": "a", "temperature": 2.01}', "invalid_value", "temperature"),
+        (b'{"question": "a", "temperature": -0.1}', "invalid_value", "temperature"),
+        (b'{"question": "a", "temperature": 1, "choices": ["x", "y"]}', "invalid_value", "temperature"),
         (b'{"question": 3}', "invalid_value", "question"),
         (b'{"question": ""}', "invalid_value", "question"),
         (b'{"question": "  "}', "invalid_value", "question"),
@@ -44,6 +47,12 @@ async def error_of(reply: ClientResponse) -> ErrorBody:
         (b'{"question": "a", "choices": ["x", ""]}', "invalid_value", "choices"),
         (b'{"question": "a", "choices": ["x", "x"]}', "invalid_value", "choices"),
         (b'{"question": "a", "choices": ["x", 1]}', "invalid_value", "choices[1]"),
+        (b'{"question": "a", "choices": ["yes", "Yes"]}', "invalid_value", "choices"),
+        (b'{"question": "a", "choices": [%s]}' % b", ".join(b'"%d"' % number for number in range(1_000)), "invalid_value", "choices"),
+        (b'{"question": "%s"}' % (b"x" * 1_000_000), "invalid_value", "question"),
+        (b'{"question": "a\\u0000b"}', "invalid_value", "question"),
+        (b'{"question": "a\\ud800b"}', "invalid_json", None),
+        (b'{"question": "a", "embedding": [1], "choices": ["x", "y"]}', "invalid_value", "question"),
         (b'{"question": "a", "kind": "choice"}', "invalid_value", "choices"),
         (b'{"question": "a", "kind": "poem"}', "invalid_value", "kind"),
         (b'{"question": "a", "kind": "number", "choices": ["x", "y"]}', "invalid_value", "kind"),
@@ -65,6 +74,18 @@ async def test_a_bad_question_is_refused_naming_the_field(
     assert (reply.status, error.code, error.param) == (400, code, param), error.message
     assert error.message.endswith(".")
     assert daemon.council.asked == []
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("choices", ["a", "b"]), ("kind", "text"), ("agents", 3), ("system", "Be brief."), ("brain", "tiny")]
+)
+async def test_a_project_and_what_only_a_panel_knows_contradict_each_other(
+    serve: Serve, daemon: FakeDaemon, field: str, value: object
+) -> None:
+    daemon.labelling = FakeLabelling()
+    client = await serve()
+    async with client.post("/v1/consensus", json={"question": "a", "project": PROJECT, field: value}) as reply:
+        assert (reply.status, (await error_of(reply)).param) == (400, field)
 
 
 async def test_a_body_over_one_megabyte_is_413_and_the_next_request_works(client: ClientSession) -> None:

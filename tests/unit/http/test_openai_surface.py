@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator
 
 import openai
 import pytest
+from msgspec import structs
 from openai.types.chat import ChatCompletionMessageParam
 
 from node.http.access import Access
 from tests.unit.http.conftest import Listen, Serve
-from tests.unit.http.fakes import ABSTAINED, ADMIN, RECEIPT, FakeDaemon
+from tests.unit.http.fakes import ABSTAINED, ADMIN, ANSWER, PROJECT, RECEIPT, FakeDaemon, FakeLabelling
 
 QUESTION: list[ChatCompletionMessageParam] = [{"role": "system", "content": "Be strict."}, {"role": "user", "content": "Is it good?"}]
 
@@ -51,6 +52,16 @@ async def test_a_chat_is_a_question_with_its_choices(client_of: openai.AsyncOpen
     assert asked.deadline_s == 5
 
 
+async def test_a_labelling_project_is_a_model_and_its_answer_has_no_receipt(listen: Listen, daemon: FakeDaemon) -> None:
+    daemon.labelling = FakeLabelling()
+    async with official((await listen()).url) as client:
+        reply = await client.chat.completions.create(model=f"moot:{PROJECT}", messages=QUESTION, temperature=0.3)
+    extra = (reply.model_extra or {})["moot"]
+    assert reply.choices[0].message.content == "billing"
+    assert (extra["project"], extra["receipt"]) == (PROJECT, "")
+    assert [vote["agent_id"] for vote in extra["votes"]] == ["words", "near", "meaning"]
+
+
 async def test_the_last_user_message_is_the_question(client_of: openai.AsyncOpenAI, daemon: FakeDaemon) -> None:
     turns: list[ChatCompletionMessageParam] = [
         {"role": "user", "content": "one"},
@@ -67,6 +78,12 @@ async def test_an_abstention_is_a_sentence_with_usage(client_of: openai.AsyncOpe
     assert reply.choices[0].message.content == "The council abstained (SPLIT). The votes are split 2 to 2."
     assert reply.usage is not None
     assert reply.usage.completion_tokens > 0
+
+
+async def test_a_degraded_answer_is_marked(client_of: openai.AsyncOpenAI, daemon: FakeDaemon) -> None:
+    daemon.council.answer = structs.replace(ANSWER, degraded=True)
+    reply = await client_of.chat.completions.create(model="moot", messages=QUESTION)
+    assert (reply.model_extra or {})["moot"]["degraded"] is True
 
 
 async def test_a_stream_ends_with_usage_and_done(client_of: openai.AsyncOpenAI) -> None:
@@ -137,6 +154,22 @@ async def test_stop_and_max_tokens_cut_the_content(client_of: openai.AsyncOpenAI
     assert (reply.choices[0].message.content, reply.choices[0].finish_reason) == ("The council", "stop")
     reply = await client_of.chat.completions.create(model="moot", messages=QUESTION, max_tokens=2)
     assert (reply.choices[0].message.content, reply.choices[0].finish_reason) == ("The coun", "length")
+
+
+async def test_a_temperature_reaches_the_council_for_text_only(client_of: openai.AsyncOpenAI, daemon: FakeDaemon) -> None:
+    write: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Write a line about rain."}]
+    await client_of.chat.completions.create(model="moot", messages=write, temperature=0.3)
+    await client_of.chat.completions.create(model="moot", messages=write)
+    await client_of.chat.completions.create(model="moot", messages=QUESTION, temperature=0.3)
+    await client_of.chat.completions.create(model="moot", messages=write, temperature=0.3, extra_body={"choices": ["wet", "dry"]})
+    assert [asked.temperature for asked in daemon.council.asked] == [0.3, None, None, None]
+
+
+@pytest.mark.parametrize(("name", "value"), [("temperature", -0.1), ("temperature", 2.1), ("top_p", 1.1), ("presence_penalty", 3)])
+async def test_a_parameter_out_of_range_is_refused_by_name(client_of: openai.AsyncOpenAI, name: str, value: float) -> None:
+    with pytest.raises(openai.BadRequestError) as refused:
+        await client_of.chat.completions.create(model="moot", messages=QUESTION, extra_body={name: value})
+    assert refused.value.param == name
 
 
 async def test_n_asks_as_many_councils(client_of: openai.AsyncOpenAI, daemon: FakeDaemon) -> None:

@@ -82,9 +82,11 @@ def test_the_id_fixes_convener_nonce_and_every_field_of_the_question() -> None:
     asked, me, nonce = question(), b"m" * 20, b"n" * 16
     base = question_id(asked, me, nonce)
     changes = {"kind": "boolean", "text": "Else?", "choices": ["a", "c"], "embedding": [1.0], "system": "Be brief.", "asked_at": 1.0}
+    changes |= {"temperature": 0.0}
+    assert changes.keys() == {field.name for field in msgspec.structs.fields(asked)} - {"id"}
     others = [question_id(msgspec.structs.replace(asked, **{name: value}), me, nonce) for name, value in changes.items()]
     others += [question_id(asked, b"y" * 20, nonce), question_id(asked, me, b"z" * 16)]
-    assert len({base, *others}) == 9
+    assert len({base, *others}) == 10
     assert question_id(msgspec.structs.replace(asked, id=b"i" * 20), me, nonce) == base
 
 
@@ -153,6 +155,9 @@ def test_signing_twice_gives_the_same_bytes() -> None:
         {"asked_at": math.nan},
         {"asked_at": -1.0},
         {"asked_at": math.inf},
+        {"temperature": 1.0},
+        {"kind": "text", "choices": [], "temperature": 2.1},
+        {"kind": "text", "choices": [], "temperature": math.nan},
     ],
 )
 def test_a_question_without_sense(change: dict[str, Any]) -> None:
@@ -163,6 +168,7 @@ def test_a_question_without_sense(change: dict[str, Any]) -> None:
 def test_questions_of_every_kind_make_sense() -> None:
     for kind in ("choice", "boolean", "number", "text", "embedding"):
         check_question(question(kind))
+    check_question(question("text", temperature=2.0))
 
 
 @pytest.mark.parametrize(

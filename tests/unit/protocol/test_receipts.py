@@ -231,7 +231,7 @@ def test_a_kind_without_canaries_cannot_be_calibrated() -> None:
 
 def test_the_exported_file_is_one_json_object_that_verifies() -> None:
     exported = export_receipt(decode_receipt(WHOLE))
-    assert exported["moot_receipt"] == 4
+    assert exported["moot_receipt"] == 5
     assert exported["summary"]["answer"] == "a"
     text = json.dumps(exported, indent=2).encode()
     assert verify_receipt(text, ROOT).ok
@@ -242,7 +242,7 @@ def test_the_exported_file_is_one_json_object_that_verifies() -> None:
 @pytest.mark.parametrize(
     ("fields", "found"),
     [
-        ({"moot_receipt": 3}, '"moot_receipt": 4'),
+        ({"moot_receipt": 4}, '"moot_receipt": 5'),
         ({"receipt": 7}, '"receipt"'),
         ({"receipt": "not base64!"}, "base64"),
         ({"receipt": base64.b64encode(b"nothing").decode()}, "not a receipt"),
@@ -262,6 +262,6 @@ def test_a_summary_cannot_lie() -> None:
     assert verify_receipt(exported).problem == "the summary in the file is not what the receipt says"
 
 
-@pytest.mark.parametrize("data", [b"{", b'{"moot_receipt": 4}', b"{}", b'{"moot_receipt": 4, "receipt": "", "summary": {}}'])
+@pytest.mark.parametrize("data", [b"{", b'{"moot_receipt": 5}', b"{}", b'{"moot_receipt": 5, "receipt": "", "summary": {}}'])
 def test_a_damaged_file_is_refused(data: bytes) -> None:
     assert not verify_receipt(data).ok

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from protocol.calibration import UNCALIBRATED
 from protocol.receipts import Seat, encode_receipt, export_receipt
 from protocol.verification import verify_receipt
 from tests.unit.protocol.assembly import Assembly, logprobs, question, vote
@@ -36,6 +37,19 @@ def test_any_single_bit_change_is_refused() -> None:
         changed = bytearray(WHOLE)
         changed[index] ^= 1 << rng.randrange(8)
         assert not verify_receipt(bytes(changed)).ok, index
+
+
+def test_the_temperature_of_a_question_is_part_of_its_receipt(tmp_path: Path) -> None:
+    whole = Assembly(question("text", temperature=0.25), [[vote(n, text="seven")] for n in range(3)], UNCALIBRATED)
+    receipt, path = whole.receipt(), tmp_path / "receipt.json"
+    path.write_bytes(msgspec.json.encode(export_receipt(receipt)))
+    assert verify_receipt(encode_receipt(receipt)).ok
+    assert script(path)[0] == 0
+    hotter = msgspec.structs.replace(receipt, question=msgspec.structs.replace(receipt.question, temperature=1.5))
+    lie = whole.sign(hotter)  # by the convener itself: the id, which all votes are bound to, still tells
+    path.write_bytes(msgspec.json.encode(export_receipt(lie)))
+    assert "does not belong to this question" in (verify_receipt(encode_receipt(lie)).problem or "")
+    assert "the question's id" in script(path)[1]
 
 
 @pytest.mark.slow
