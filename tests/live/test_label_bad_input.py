@@ -34,8 +34,8 @@ CONTENTS: dict[str, bytes] = {
     "wide.csv": "text\ncafé one\ncafé two\ncafé three\n".encode("utf-16"),
 }
 REFUSED: tuple[tuple[str, str, str], ...] = (
-    ("nothing.csv", "--labels a,b", "There is no file {}/nothing.csv: check its name."),
-    (".", "--labels a,b", "is a directory: name one file in it."),
+    ("nothing.csv", "--labels a,b", "{}/nothing.csv is not there: check the path."),
+    (".", "--labels a,b", "is a folder, not a file: give the file in it."),
     ("few.csv", "--text-column body", "{}/few.csv has no column 'body': it has text."),
     ("few.csv", "--oracle gold", "has no column 'gold': it has text."),
     ("empty.csv", "--labels a,b", "has no rows: give a file with text in it."),
@@ -58,7 +58,7 @@ REFUSED: tuple[tuple[str, str, str], ...] = (
     ("few.csv", "--labels a,,b", "--labels has an empty label: write them as billing,shipping,technical."),
     ("few.csv", "--labels a", "There is one label only: give two or more, or none and name them while you answer."),
     ("few.csv", "--labels a,b --budget -1", "--budget"),
-    ("few.csv", "--labels a,b --examples {}/missing.csv", "There is no file {}/missing.csv: check its name."),
+    ("few.csv", "--labels a,b --examples {}/missing.csv", "{}/missing.csv is not there: check the path."),
     ("few.csv", "--labels a,b --examples {}/strange.csv", "Example 1 of {}/strange.csv has the label 'strange', which is not among a, b"),
     ("few.csv", "--labels a,b --examples {}/unnamed.csv", "has no column 'label': it has text, mark."),
     ("few.csv", "--labels a,b --examples {}/nameless.csv", "Example 1 of {}/nameless.csv has no label: name it or leave the row out."),
