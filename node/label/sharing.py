@@ -3,8 +3,9 @@
 When a pile is read, its pool (texts, vectors, examples) is cut into blobs and a signed charter that names them is gossiped; every
 node fetches the blobs from whoever holds them and pins them. Each correction, given at whatever node, is signed and gossiped (those
 of a moment together), and so is what nodes say of heads. Every `SYNC_S` a node also asks a random other one for what it lacks, so that
-nodes that joined late or missed gossip catch up; who never heard of a project finds its holders in the DHT (`whereabouts.py`). What
-stands is decided by `protocol.corrections` and `protocol.heads`; the learners follow from it, so no weights are copied.
+nodes that joined late or missed gossip catch up (`comparing.py`); who never heard of a project finds its holders in the DHT
+(`whereabouts.py`). What stands is decided by `protocol.corrections` and `protocol.heads`; the learners follow from it, so no weights are
+copied.
 
 Nothing of a project that is kept on one machine (`local`) comes here but its signatures. First form: every node copies every pool
 (at most 10,000 rows, about 0.9 KB each), and whoever is a member may correct, save a node that was found lying here and one whose
