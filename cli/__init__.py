@@ -6,10 +6,13 @@
     invitation.py where a join line is to be typed
     options.py    options that several commands share, declared once
     client.py     HTTP with the standard library (aiohttp would cost a third of the start-up time)
-    render.py     answers and runs as rich tables; the demo uses it too
+    render.py     answers, runs, nodes and agents on the screen; the demo uses it too. render_label.py: labelling projects
+    tables.py     what these are made of: tables, facts, values as people write them
+    label_screen.py  the questions of `moot label`, answered with a key; pile.py: files of rows, read as a stream and written back
     daemons.py    daemons on this machine as processes: start one detached, wait until one is gone
     child.py      daemons that live no longer than the command that started them
     checks.py     what `moot doctor` looks at on this machine; reach.py: and elsewhere
+    demo_label.py the demo's last act; packings.py: how far a packing is from the best known
     commands/     one file a command, imported when it is typed
 
 Only `commands/up.py` runs a node. Everything heavy (rich, cryptography, msgspec's shapes) is imported by the command that needs it.

@@ -1,32 +1,23 @@
 """What people read: answers and runs as rich renderables. The demo uses these too.
 
 Agreement (how many said the same) and confidence (how often such answers were right) are printed apart, because they are not the same.
-Text that came from elsewhere is never read as markup.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
 
 from msgspec import structs
-from rich.console import Console, ConsoleOptions, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from cli.tables import facts, short, show_date, show_duration, show_value, state_style, table
 from protocol.api.agents import AgentInfo
 from protocol.api.council import ConsensusAnswer, Missing, VoteInfo
 from protocol.api.nodes import NodeInfo, PeerInfo, Peers
 from protocol.api.runs import RunInfo
-
-SHORT = 8
-ANSWER_WIDTH = 60
-VECTOR_SHOWN = 4
-WIDEST = 10_000
-"""Wider than any table."""
-
-Value = str | float | bool | list[float] | None
 
 
 def render_answer(answer: ConsensusAnswer, names: Mapping[str, str] | None = None) -> RenderableType:
@@ -39,14 +30,14 @@ def render_answer(answer: ConsensusAnswer, names: Mapping[str, str] | None = Non
         chosen = show_value(answer.answer) if answer.status == "answered" else None
         votes = _votes(answer.votes, chosen, names or {}) if answer.project is None else _heads(answer.votes, chosen)
         lines += [votes, Text()]
-    lines.append(_facts(_answer_rows(answer)))
+    lines.append(facts(_answer_rows(answer)))
     return Group(*lines)
 
 
 def render_run(run: RunInfo) -> RenderableType:
     """One line about the run, then a grid of scores for the last iteration and one row an iteration."""
     head = Text.assemble(
-        ("run ", "dim"), run.run_id, ("  task ", "dim"), run.task, ("  state ", "dim"), (run.state, _state_style(run.state))
+        ("run ", "dim"), run.run_id, ("  task ", "dim"), run.task, ("  state ", "dim"), (run.state, state_style(run.state))
     )
     lines: list[RenderableType] = [head]
     if run.detail:
@@ -84,7 +75,7 @@ def render_status(node: NodeInfo) -> RenderableType:
         ("agents", Text.assemble(str(node.agents), (capacity, "dim"))),
     ]
     rows += [
-        ("brain", Text.assemble(brain.name, (f"  {brain.state}", _state_style(brain.state)), (f"  {brain.detail}", "dim")))
+        ("brain", Text.assemble(brain.name, (f"  {brain.state}", state_style(brain.state)), (f"  {brain.detail}", "dim")))
         for brain in node.brains
     ]
     if node.embedder:
@@ -94,7 +85,7 @@ def render_status(node: NodeInfo) -> RenderableType:
         rows.append(("canaries", Text(answered)))
     rows += [("note", Text(notice, "yellow")) for notice in node.notices]
     rows.append(("version", Text(node.version)))
-    return _facts(rows)
+    return facts(rows)
 
 
 def _company(node: NodeInfo) -> str:
@@ -114,7 +105,7 @@ def render_peers(peers: Peers) -> RenderableType:
                 peer.name,
                 peer.node_id,
                 peer.address,
-                Text(peer.state, _state_style(peer.state)),
+                Text(peer.state, state_style(peer.state)),
                 _ms(peer),
                 str(peer.agents),
                 "this node" if peer.node_id == peers.node_id else "yes" * (peer.node_id in near),
@@ -169,78 +160,8 @@ def render_family(agents: Sequence[AgentInfo]) -> RenderableType:
 
 def render_agent(agent: AgentInfo) -> RenderableType:
     """Everything the API says about one agent."""
-    facts = structs.asdict(agent) | {"born_at": _date(agent.born_at)}
-    return _facts([(name.replace("_", " "), Text(str(value))) for name, value in facts.items() if value is not None])
-
-
-def _date(at: float) -> str:
-    """Wall clock in seconds for people; as it is where a peer claimed what is no date."""
-    try:
-        return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} UTC"
-    except (OverflowError, ValueError, OSError):
-        return str(at)
-
-
-def table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]], *, right: Iterable[int] = (), empty: str = "") -> RenderableType:
-    """A plain table; `right` are the columns of numbers; `empty` is said when there are no rows."""
-    if not rows and empty:
-        return Text(empty)
-    cells = [[cell if isinstance(cell, Text) else Text(cell) for cell in row] for row in rows]
-    return _Fitting(columns, cells, frozenset(right))
-
-
-class _Fitting:
-    """A table, or where the screen is too narrow for one a block of lines for each row: ids stay whole, so that they can be copied."""
-
-    def __init__(self, columns: Sequence[str], rows: Sequence[Sequence[Text]], right: Collection[int]) -> None:
-        self._columns = columns
-        self._rows = rows
-        self._right = right
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
-        drawn = Table(box=None, pad_edge=False, header_style="bold")
-        for index, column in enumerate(self._columns):
-            drawn.add_column(column, justify="right" if index in self._right else "left", overflow="fold")
-        for row in self._rows:
-            drawn.add_row(*row)
-        wide = console.measure(drawn, options=options.update(max_width=WIDEST)).maximum
-        if wide <= options.max_width or len(self._columns) <= 2:
-            yield drawn
-            return
-        for number, row in enumerate(self._rows):
-            if number:
-                yield Text()
-            yield _facts([(name, cell) for name, cell in zip(self._columns, row, strict=True) if cell.plain])
-
-
-def show_value(value: Value) -> str:
-    """An answer on one line."""
-    if value is None:
-        return "(no opinion)"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:g}"
-    if isinstance(value, list):
-        shown = ", ".join(f"{number:.3f}" for number in value[:VECTOR_SHOWN])
-        return f"[{shown}{', ...' if len(value) > VECTOR_SHOWN else ''}] ({len(value)} numbers)"
-    line = " ".join(value.split())
-    return line if len(line) <= ANSWER_WIDTH else f"{line[: ANSWER_WIDTH - 3]}..."
-
-
-def show_duration(seconds: float) -> str:
-    """The two largest units: `2d 3h`, `4m 5s`."""
-    parts, rest = [], max(0, int(seconds))
-    for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)):
-        count, rest = divmod(rest, size)
-        if count:
-            parts.append(f"{count}{unit}")
-    return " ".join(parts[:2]) or "0s"
-
-
-def short(identifier: str) -> str:
-    """Enough of an id to tell it from others on a screen."""
-    return identifier[:SHORT]
+    said = structs.asdict(agent) | {"born_at": show_date(agent.born_at)}
+    return facts([(name.replace("_", " "), Text(str(value))) for name, value in said.items() if value is not None])
 
 
 def _answer_rows(answer: ConsensusAnswer) -> list[tuple[str, RenderableType]]:
@@ -300,15 +221,6 @@ def _heads(votes: Sequence[VoteInfo], chosen: str | None) -> RenderableType:
     )
 
 
-def _facts(rows: Iterable[tuple[str, RenderableType]]) -> Table:
-    drawn = Table.grid(padding=(0, 2))
-    drawn.add_column(style="dim", no_wrap=True)
-    drawn.add_column(overflow="fold")
-    for name, value in rows:
-        drawn.add_row(name, value)
-    return drawn
-
-
 def _iterations(run: RunInfo) -> RenderableType:
     rows = [[str(one.iteration), f"{one.worst:.4g}", f"{one.mean:.4g}", f"{one.best:.4g}"] for one in run.iterations]
     return table(["iteration", "worst", "mean", "best"], rows, right={0, 1, 2, 3})
@@ -329,7 +241,3 @@ def grid_of(run: RunInfo) -> RenderableType:
 
 def _ms(peer: PeerInfo) -> str:
     return "" if peer.rtt_ms is None else f"{peer.rtt_ms:.1f}"
-
-
-def _state_style(state: str) -> str:
-    return {"alive": "green", "ready": "green", "done": "green", "ok": "green", "failed": "red", "dead": "red"}.get(state, "yellow")

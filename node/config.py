@@ -69,10 +69,6 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     def database(self) -> Path:
         return self.data_dir / "moot.sqlite3"
 
-    @property
-    def api_file(self) -> Path:
-        return self.data_dir / "api.json"
-
 
 def default_data_dir() -> Path:
     """Where a node on this machine keeps its identity and database."""

@@ -118,16 +118,17 @@ class Parts:
         self.announcer = Announcer(runtime, self.broadcast, self._announcement)
         self.dht = Dht(runtime, credentials, contacts=self._contacts, records=SqliteRecords(store))
         self.blobs = Blobs(runtime, config.data_dir / "blobs", self.exchange)
-        self._build_agents(store, lineup, on_progress)
+        canaries = CanarySet.load()
+        topics = TopicModel((canary.topic, canary.question, canary.choices) for canary in canaries.canaries)
+        self._build_agents(store, lineup, on_progress, canaries, topics)
+        self._build_council(store, lineup, canaries, topics)
         self._build_grid(store, lineup)
         self._wire()
 
-    def _build_agents(self, store: Store, lineup: Lineup, on_progress: OnProgress) -> None:
-        """Brains and agents, their replication, and the council that asks them."""
+    def _build_agents(self, store: Store, lineup: Lineup, on_progress: OnProgress, canaries: CanarySet, topics: TopicModel) -> None:
+        """Brains and agents, their replication, and what keeps them alive."""
         runtime, situation = self._runtime, self._now
         me = situation.credentials.node_id
-        canaries = CanarySet.load()
-        topics = TopicModel((canary.topic, canary.question, canary.choices) for canary in canaries.canaries)
         examples = [Example(canary.topic, canary.question, tuple(canary.choices), canary.answer) for canary in canaries.canaries]
         surroundings = Surroundings(
             on_event=self._on_agent_event,
@@ -163,6 +164,10 @@ class Parts:
         self.migration = Migration(runtime, me, self.host, self.replicator.handover, self.directory)
         self.homes = Homes(runtime, me, self.host.population, self.dht, self.directory, self.blobs)
         self.rebirth = Rebirth(runtime, me, self.host, self.dht, self.directory, self.blobs)
+
+    def _build_council(self, store: Store, lineup: Lineup, canaries: CanarySet, topics: TopicModel) -> None:
+        """The council that asks agents, and the memory that it quotes."""
+        runtime, situation = self._runtime, self._now
         self.pinned = Pinned(runtime, lineup.embedders, pinned_embedder(situation.credentials.root))
         self.memory = Memory(runtime, situation.credentials.key.public, self.dht, SqliteKeep(store), self.pinned)
         receipts = SqliteReceipts(store, runtime.now)

@@ -8,6 +8,6 @@ receipts.py, verification.py     the proof of an answer, and how it is checked o
 memories.py, spots.py, pins.py   answers of before, as records; where they lie; what a founder settles for good
 lineage.py, births.py, homes.py  descent of agents, how many births a swarm bears, where an agent lives
 checkpoints.py                   what another node needs to go on with a run
-corrections.py, labelling.py     signed corrections of a labelling project; JSON of `/v1/labelling`
-api.py, openai_api.py            JSON of the HTTP API
+corrections.py, heads.py         signed corrections of a labelling project; genomes of its learners
+api/, labelling.py, openai_api.py   JSON of the HTTP API, of `/v1/labelling`, and in OpenAI's shapes
 """

@@ -11,7 +11,7 @@ import typer
 from rich.console import RenderableType
 from rich.text import Text
 
-from cli.render import table
+from cli.tables import table
 from cli.target import Target, with_target
 from node.config import Config, load_config, user_config_file
 from protocol.errors import InvalidRequest

@@ -4,26 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cli.client import Client, in_path
 from cli.pile import Pile, check_place, fingerprint, open_pile, write
-from cli.render import table
+from cli.render_label import render_project, render_projects
 from cli.target import Target, console, with_target
 from protocol.errors import InvalidRequest, NotFound
 from protocol.labelling import (
     MAX_ROWS_AT_ONCE,
     MAX_TEXT,
     AnswerRequest,
-    CorrectorInfo,
     DistrustRequest,
     ExamplesRequest,
     GuestsRequest,
-    HeadInfo,
     ProjectInfo,
     ProjectRequest,
     Questions,
@@ -41,7 +38,7 @@ PATIENCE_S = 300.0
 LOOK_S = 0.5
 BYTES_AT_ONCE = 500_000
 SHOWN = 8
-"""Machines named at once."""
+"""Labels named at once."""
 FEWEST_CHARACTERS = 4
 """Of a node's id."""
 CONTINUED = 8
@@ -108,7 +105,7 @@ def _verb(
     target: Target, client: Client, verb: str, project: str, column: str | None, encoding: str | None, out: Path | None, pause: bool
 ) -> int | None:
     if verb == "ls":
-        target.show(client.get("/v1/labelling", list[ProjectInfo]), _render_list)
+        target.show(client.get("/v1/labelling", list[ProjectInfo]), render_projects)
         return None
     if not project:
         raise InvalidRequest(f"`moot label {verb}` needs the id of a project: `moot label ls` lists them.")
@@ -267,67 +264,6 @@ def _labels(client: Client, project: str, rows: int) -> Iterator[RowLabel]:
         page = client.get(f"{_path(project)}/labels?start={start}", RowLabels, PATIENCE_S)
         yield from page.rows
         start = page.end
-
-
-def render_project(info: ProjectInfo) -> RenderableType:
-    """Everything about a project, a line each."""
-    rows: list[list[str | Any]] = [
-        ["project", info.id],
-        ["pile", info.name],
-        ["phase", f"{info.phase}: {info.hint}" if info.hint else info.phase],
-        ["rows", f"{info.rows}, {info.read} read by {len(info.helpers)} machine{'s' * (len(info.helpers) != 1)}"],
-        ["home", f"{info.home}; rows and corrections are kept by {info.holders} machine{'s' * (info.holders > 1)}"],
-        ["learners", divided(info)],
-        ["labels", ", ".join(info.labels)],
-        [
-            "answers",
-            f"{info.corrections} of {info.budget}, {info.skipped} skipped, {info.changed} changed, {info.examples} examples",
-        ],
-    ]
-    if info.expected is not None:
-        rows.append(["expected accuracy", f"{info.expected:.1%} (mean confidence over the pile)"])
-    if (held := info.held_back) is not None:
-        text = f"{held.accuracy:.0%} ({held.low:.0%} to {held.high:.0%}) from {held.corrections} corrections held back"
-        rows.append(["held-back accuracy", text])
-    rows += [
-        ["changed answer", f"row {one.row + 1}: {one.label} (was {one.former}){f', by {one.by}' * bool(one.by)}"]
-        for one in info.latest_changes
-    ]
-    rows.append(["who may correct", "any member of the swarm"])
-    rows += [["corrected", f"{one.name or one.node_id}  {_corrected(one)}"] for one in info.correctors]
-    rows += [["head", _head(one)] for one in info.agents]
-    rows += [["division", line] for line in info.divisions]
-    rows += [["guest", f"{guest.name}  weight {guest.weight:.2f}, {guest.reason}"] for guest in info.guests]
-    rows += [
-        ["machine", f"{helper.node_id}  {helper.rows} rows{'  BARRED: it sent wrong work' * helper.barred}"] for helper in info.helpers
-    ]
-    return table(["", ""], rows)
-
-
-def _corrected(one: CorrectorInfo) -> str:
-    what = "DISTRUSTED: its corrections are taken out" if one.distrusted else f"{one.corrections} rows"
-    return f"{what} ({one.node_id[:8]})"
-
-
-def _head(one: HeadInfo) -> str:
-    """Its genome in short, and how fit it is."""
-    fit = f", log-loss {one.loss:.3f}, right {one.accuracy:.0%}, on {one.corrections} corrections held back" if one.loss is not None else ""
-    born = f", generation {one.generation}, child of {one.parent}, born on {one.bearer}" if one.generation else ""
-    what = {"votes": f"weight {one.weight:.2f}", "waits": "no vote: it does not help here", "tried": "on trial", "dead": "dead"}
-    return f"{one.id} {one.name}  {what.get(one.standing, one.standing)}{fit}{born}"
-
-
-def divided(info: ProjectInfo) -> str:
-    """Where the project's learners are."""
-    if not info.learners:
-        return "on no machine yet: they are made when the first question is asked"
-    count = len(info.learners)
-    return f"divided onto {count} machine{'s' * (count > 1)} ({', '.join(info.learners[:SHOWN])}{', ...' * (count > SHOWN)})"
-
-
-def _render_list(projects: list[ProjectInfo]) -> RenderableType:
-    rows = [[info.id, info.name, info.phase, str(info.rows), str(info.corrections)] for info in projects]
-    return table(["project", "pile", "phase", "rows", "answers"], rows, right={3, 4}, empty="No projects: `moot label FILE` starts one.")
 
 
 def _path(project: str) -> str:

@@ -10,7 +10,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from cli.client import TIMEOUT_S, in_path
-from cli.render import table
+from cli.tables import table
 from cli.target import Target, with_target
 from protocol.api.memory import MemoryAdded, MemoryInfo, MemoryPurge, MemoryPurged, MemoryRating, MemoryRequest
 

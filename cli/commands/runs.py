@@ -12,7 +12,8 @@ from rich.text import Text
 
 from cli.client import in_path
 from cli.files import prepare, save
-from cli.render import how_far, render_run, table
+from cli.render import how_far, render_run
+from cli.tables import table
 from cli.target import Target, with_target
 from protocol.api.runs import ArtifactInfo, CellInfo, RunEdit, RunInfo
 from protocol.errors import InvalidRequest, NotFound

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from cli.client import Client
 from cli.daemons import Starting, is_running, start, stop
-from cli.render import table
+from cli.tables import table
 from cli.target import DaemonUnreachable, Target, console, read_api_file, with_target
 from protocol.api.nodes import NodeInfo, TokenReply, TokenRequest
 from protocol.errors import NotFound, UserError

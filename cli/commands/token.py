@@ -11,7 +11,7 @@ from rich.text import Text
 
 from cli.client import in_path
 from cli.invitation import where_to_join
-from cli.render import table
+from cli.tables import table
 from cli.target import Target, with_target
 from protocol.api.nodes import TokenInfo, TokenReply, TokenRequest
 from protocol.errors import InvalidRequest

@@ -13,7 +13,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from cli.client import in_path
-from cli.render import show_value
+from cli.tables import show_value
 from cli.target import EXIT_ERROR, Target, with_target
 from protocol.errors import InvalidRequest, UserError
 

@@ -20,12 +20,13 @@ import random
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from node.brains.base import MAX_NOTES, Ask, Brain, Capabilities, Choice, Genome, Lesson, Progress, TensorSpec
 from node.brains.embedders import Embedders
+from node.brains.head_genome import WIDTH, crossed, mutated, rate_of, seeded, view_number
 from node.brains.losses import Believed, shares, slopes
 from node.brains.replay import Note, Remembered, Replay, drained, mark_of, read_note
 from node.brains.stack import Stack, folded
@@ -41,16 +42,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float32]
 
 HIDDEN: Final = 512
-WIDTH: Final = 192
 BANK: Final = 4_096
-INIT: Final = 0.3
-"""Standard deviation of an untrained agent's logits: it guesses, hardly surer than chance, so that there is something to rate."""
-SIGMA: Final = 0.01
-MAX_SIGMA: Final = 0.5
-MAX_WEIGHT: Final = 1e4
-RATE: Final = 40.0
-"""Step length. Features have length 1 and the mean loss curves little along most of them; chosen on the handwritten digits, seed 1."""
-RATE_RANGE: Final = (0.1, 100.0)
 STEPS: Final = 4
 BATCH: Final = 64
 DECAY: Final = 1e-3
@@ -201,7 +193,7 @@ class HeadBrain(Brain):
     def _views_of(self, genomes: Sequence[Genome]) -> NDArray[np.int64]:
         import numpy as np
 
-        return np.stack([view(_view_number(genome), self._hidden, self._bank) for genome in genomes])
+        return np.stack([view(view_number(genome), self._hidden, self._bank) for genome in genomes])
 
     # ---- learning -------------------------------------------------------------------------------------------------
 
@@ -269,9 +261,9 @@ class HeadBrain(Brain):
         start = np.matmul(weights, signs.T)
         gram = signs @ signs.T
         moved = np.zeros_like(start)
-        rates = np.array([number_of(genome, "rate", RATE, RATE_RANGE) for genome in genomes], np.float32)[:, None, None]
+        rates = np.array([rate_of(genome) for genome in genomes], np.float32)[:, None, None]
         views = self._views.of(genomes)
-        numbers = [_view_number(genome) for genome in genomes]
+        numbers = [view_number(genome) for genome in genomes]
         for _ in range(self._steps):
             batch = [kept[-1], *self._rng.choices(kept, k=self._batch - 1)] if len(kept) > 1 else kept
             features = np.stack([one.features for one in batch])
@@ -294,51 +286,13 @@ class HeadBrain(Brain):
     # ---- genomes --------------------------------------------------------------------------------------------------
 
     def seed(self, rng: random.Random) -> Genome:
-        import numpy as np
-
-        generator = np.random.default_rng(rng.getrandbits(64))
-        weights = (INIT * generator.standard_normal((self._hidden, WIDTH))).astype(np.float32)
-        return Genome(self.name, {"w": weights}, {"sigma": SIGMA, "rate": RATE, "view": rng.getrandbits(62)})
+        return seeded(self.name, self._hidden, rng)
 
     def mutate(self, genome: Genome, rng: random.Random) -> Genome:
-        """Noise on the weights; the step length and the noise itself drift too, by a tenth or so."""
-        import numpy as np
-
-        generator = np.random.default_rng(rng.getrandbits(64))
-        sigma = number_of(genome, "sigma", SIGMA, (0.0, MAX_SIGMA))
-        noise = sigma * generator.standard_normal((self._hidden, WIDTH))
-        weights = np.clip(genome.tensors["w"] + noise, -MAX_WEIGHT, MAX_WEIGHT).astype(np.float32)
-        rate = number_of(genome, "rate", RATE, RATE_RANGE) * math.exp(rng.gauss(0.0, 0.1))
-        settings = {**genome.settings, "sigma": min(MAX_SIGMA, sigma * math.exp(rng.gauss(0.0, 0.1))), "rate": rate}
-        return Genome(genome.brain, {"w": weights}, settings)
+        return mutated(genome, rng)
 
     def cross(self, genome: Genome, other: Genome, rng: random.Random) -> Genome | None:
-        """A blend of the parents' weights, which averages their logits, for a head is linear in its features; settings from either.
-        Only where both see the same features (kin do): weights for different ones cannot be mixed."""
-        import numpy as np
-
-        if genome.settings.get("view") != other.settings.get("view"):
-            return None
-        share = np.float32(rng.uniform(0.25, 0.75))
-        with np.errstate(over="ignore"):
-            weights = np.clip(share * genome.tensors["w"] + (1 - share) * other.tensors["w"], -MAX_WEIGHT, MAX_WEIGHT)
-        settings = dict(genome.settings)
-        for name in sorted(settings.keys() & other.settings.keys()):
-            settings[name] = rng.choice([settings[name], other.settings[name]])
-        return Genome(genome.brain, {"w": weights.astype(np.float32)}, settings)
+        return crossed(genome, other, rng)
 
     def schema(self) -> Mapping[str, TensorSpec]:
         return {"w": TensorSpec((self._hidden, WIDTH), "float32")}
-
-
-def _view_number(genome: Genome) -> int:
-    number = genome.settings.get("view")
-    return number if isinstance(number, int) and 0 <= number < 2**63 else 0
-
-
-def number_of(genome: Genome, name: str, usual: float, bounds: tuple[float, float]) -> float:
-    """A genome's own figure where it is sane: settings come from peers."""
-    value: Any = genome.settings.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return usual
-    return min(bounds[1], max(bounds[0], float(value)))

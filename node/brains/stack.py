@@ -17,7 +17,8 @@ MIN_KEPT: Final = 32
 """Smaller line-ups are stacked anew: they cost nothing and change with every lesson."""
 ONE_THREAD: Final = 400_000
 """Multiplications that BLAS does on one thread. Larger products are shared between threads and on a busy machine wait for the slowest:
-240 to 950 ms for a thousand agents at a load of 6, against 90 to 110 in pieces, and 40 where the machine is idle."""
+240 to 950 ms for a thousand agents at a load of 6, against 90 to 110 in pieces, and 40 where the machine is idle. A daemon has one thread
+anyway (`node.daemon.BLAS_THREADS`), a benchmark has not."""
 
 
 class Stack:

@@ -20,6 +20,7 @@
     benches.py    the learners in memory, of this node's projects and of those that others started
     sharing.py    a project lives in the swarm: signed statements (corrections, heads, distrust) by gossip, and catching up
     hearing.py    which statements of other nodes are taken
+    comparing.py  what another node lacks
     pools.py      the rows that learners are made of, as blobs that every node fetches and keeps
     whereabouts.py  who holds a project and who has its learners: by what nodes say, and in the DHT for those who never heard
     projects.py   which projects this node knows: its own, the swarm's, and those that it looks up

@@ -56,16 +56,10 @@ class Calibration:
 
     posterior: NDArray[np.float64]
     corrections: int
-    handicap: float = 1.0
 
     @property
     def temperature(self) -> float:
         return math.exp(float(self.posterior @ np.log(TEMPERATURES)))
-
-    @property
-    def held_temperature(self) -> float:
-        """For votes of heads that have not seen the correction they vote on."""
-        return self.temperature * self.handicap
 
     def estimate(self, scores: Matrix, answered: int = 0) -> Estimate:
         """For a pile of which these rows are open, pooled log-probabilities before temperature, shape (rows, labels), and `answered` more
@@ -108,7 +102,7 @@ def calibrate(held: Matrix, labels: Indices, count: int) -> Calibration:
     fit = [float(np.log(np.maximum(softmax(held / np.float32(value * handicap))[at, labels[at]], 1e-4)).sum()) for value in TEMPERATURES]
     log_weight = np.log(_prior(per_label)) + EVIDENCE * np.array(fit)
     weight = np.exp(log_weight - log_weight.max())
-    return Calibration(weight / weight.sum(), len(labels), handicap)
+    return Calibration(weight / weight.sum(), len(labels))
 
 
 def _prior(per_label: float) -> NDArray[np.float64]:

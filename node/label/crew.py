@@ -37,7 +37,6 @@ AT_ONCE = 4
 """Batches that this node reads together while many wait."""
 MAX_SERVED = 4
 """Batches of others that wait here at once."""
-LOOK_AGAIN_S = 2.0
 
 log = structlog.get_logger("labelling")
 

@@ -3,8 +3,9 @@
 When a pile is read, its pool (texts, vectors, examples) is cut into blobs and a signed charter that names them is gossiped; every
 node fetches the blobs from whoever holds them and pins them. Each correction, given at whatever node, is signed and gossiped (those
 of a moment together), and so is what nodes say of heads. Every `SYNC_S` a node also asks a random other one for what it lacks, so that
-nodes that joined late or missed gossip catch up; who never heard of a project finds its holders in the DHT (`whereabouts.py`). What
-stands is decided by `protocol.corrections` and `protocol.heads`; the learners follow from it, so no weights are copied.
+nodes that joined late or missed gossip catch up (`comparing.py`); who never heard of a project finds its holders in the DHT
+(`whereabouts.py`). What stands is decided by `protocol.corrections` and `protocol.heads`; the learners follow from it, so no weights are
+copied.
 
 Nothing of a project that is kept on one machine (`local`) comes here but its signatures. First form: every node copies every pool
 (at most 10,000 rows, about 0.9 KB each), and whoever is a member may correct, save a node that was found lying here and one whose
@@ -22,6 +23,7 @@ import structlog
 
 from node.blobs import Blobs
 from node.label.book import LabelBook
+from node.label.comparing import Comparing, Statement, add
 from node.label.hearing import Hearing
 from node.label.pools import Pools
 from node.label.whereabouts import Shelf, Whereabouts
@@ -34,7 +36,6 @@ from protocol.corrections import (
     News,
     Part,
     check_statement,
-    mark,
     pack_news,
     read_news,
     sign_statement,
@@ -42,14 +43,13 @@ from protocol.corrections import (
 from protocol.errors import BadSignature, Malformed, PeerError
 from protocol.heads import HeadGenome, HeadStatement, Standing, head_id, sign_head
 from protocol.identity import Credentials, Member, NodeId, show_id
-from protocol.messages import Gossip, LabelNews, LabelSync, ProjectMark
+from protocol.messages import Gossip, LabelNews, LabelSync
 
 TOPIC = "labelling"
 TTL_S = 600.0
 GATHER_S = 0.3
 """Corrections of so long go out together: gossip allows a node five statements a second."""
 GOSSIP_BYTES = 60_000
-NEWS_BYTES = 900_000
 SYNC_S = 5.0
 ANSWER_S = 20.0
 MAX_CHARTERS = 1_000
@@ -88,7 +88,8 @@ class Sharing:
         self.hearing = Hearing(runtime, book, self.charters)
         self.whereabouts = Whereabouts(runtime, self._me, living, shelf)
         self.pools = Pools(blobs, self.charters, self.whereabouts.near)
-        self._waiting: list[Correction | HeadStatement | Distrust] = []
+        self._comparing = Comparing(book, self.charters, self.pools.whole, lambda project: self._learns(project), self._rng)
+        self._waiting: list[Statement] = []
         self._news = asyncio.Event()
         self._changed: Callable[[str], None] = lambda project: None
         self._learns: Callable[[str], bool] = lambda project: False
@@ -149,7 +150,7 @@ class Sharing:
             if charter is not None and charter.author == key.public:
                 self._say(said)
 
-    def _say(self, said: Correction | HeadStatement | Distrust) -> None:
+    def _say(self, said: Statement) -> None:
         if said.project in self.charters:
             self._waiting.append(said)
             self._news.set()
@@ -177,7 +178,7 @@ class Sharing:
             said, self._waiting = self._waiting, []
             size, batch = 0, News([], [])
             for statement in said:
-                size += _add(batch, statement)
+                size += add(batch, statement)
                 if size > GOSSIP_BYTES - 4_096:
                     await self._publish(batch)
                     size, batch = 0, News([], [])
@@ -269,52 +270,17 @@ class Sharing:
         return project in self.charters
 
     async def _ask(self, node: NodeId, wanted: str = "") -> None:
-        answer = await self._courier.request(node, LabelSync([] if wanted else await self._marks(), wanted), ANSWER_S)
+        marks = [] if wanted else await self._comparing.marks()
+        answer = await self._courier.request(node, LabelSync(marks, wanted), ANSWER_S)
         if not isinstance(answer, LabelNews):
             raise Malformed("news were asked for")
         await self._take(read_news(answer.data))
 
     async def _serve(self, peer: Member, message: LabelSync) -> LabelNews:
-        """What that node lacks; in random order, so that what is cut off comes another time."""
-        theirs = {held.project: held for held in message.held}
         for held in message.held:
             if held.project in self.charters and self.whereabouts.hear(peer.node_id, held):
                 self._divided(held.project)
-        news, size = News([], []), 0
-        for project, charter in list(self.charters.items()):
-            if message.wanted not in ("", project):
-                continue
-            if project not in theirs:
-                news.charters.append(charter)
-                size += len(msgspec.msgpack.encode(charter))
-            for said in await self._lacking(project, theirs.get(project)):
-                size += _add(news, said)
-                if size > NEWS_BYTES:
-                    return LabelNews(pack_news(news))
-        return LabelNews(pack_news(news))
-
-    async def _lacking(self, project: str, theirs: ProjectMark | None) -> list[Correction | HeadStatement | Distrust]:
-        mine, found = await self._mark(project), list[Correction | HeadStatement | Distrust]()
-        if theirs is None or theirs.others != mine.others:
-            found += [*await self._book.heads(project), *await self._spoken_for_all(project)]
-        if theirs is None or theirs.mark != mine.mark:
-            statements = await self._book.statements(project)
-            self._rng.shuffle(statements)
-            found += statements
-        return found
-
-    async def _spoken_for_all(self, project: str) -> list[Distrust]:
-        return [said for said in await self._book.distrusts(project) if said.author == self.charters[project].author]
-
-    async def _marks(self) -> list[ProjectMark]:
-        return [await self._mark(project) for project in list(self.charters)]
-
-    async def _mark(self, project: str) -> ProjectMark:
-        ranks = await self._book.ranks(project)
-        heads = [(head_id(said.genome), said.counter, said.author) for said in await self._book.heads(project)]
-        distrusts = [(bytes(said.node), said.counter, said.author) for said in await self._spoken_for_all(project)]
-        whole, learns = self.pools.whole(self.charters[project]), self._learns(project)
-        return ProjectMark(project, len(ranks), mark(ranks), whole, learns, mark([*heads, *distrusts]))
+        return LabelNews(pack_news(await self._comparing.lacking(message)))
 
     # ---- who has it ----------------------------------------------------------------------------------------------------
 
@@ -328,14 +294,3 @@ class Sharing:
 
     def _me(self) -> NodeId:
         return self._credentials().node_id
-
-
-def _add(news: News, said: Correction | HeadStatement | Distrust) -> int:
-    """Its bytes."""
-    if isinstance(said, Correction):
-        news.corrections.append(said)
-    elif isinstance(said, HeadStatement):
-        news.heads.append(said)
-    else:
-        news.distrusts.append(said)
-    return len(msgspec.msgpack.encode(said))

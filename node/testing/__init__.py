@@ -23,6 +23,7 @@ in `node.links.memory`. TLS, real sockets and threads are not simulated; live te
     runtime.py     SimRuntime: virtual clocks, seeded randomness, blocking work inline
     libraries.py   rebind_libraries: kademlia's and rpcudp's own clock and randomness, rebound in those modules only
     swarm.py       Swarm: a root and a keeper in memory that issue credentials, for simulated and for real clocks
+    tasks.py       tasks_until_left: a TaskGroup for nodes that would run for ever
     tokens.py      MemoryTokenBook: join tokens in memory
     brain.py       ScriptedBrain: says what a test tells it to say
     book.py        MemoryBook: durable agents without a disk
@@ -37,6 +38,7 @@ from node.testing.network import Address, Packet, Rule, SimNetwork, lossy
 from node.testing.runtime import SimRuntime
 from node.testing.simulation import World, simulate
 from node.testing.swarm import Swarm
+from node.testing.tasks import tasks_until_left
 from node.testing.tokens import MemoryTokenBook
 
 __all__ = [
@@ -53,4 +55,5 @@ __all__ = [
     "lossy",
     "rebind_libraries",
     "simulate",
+    "tasks_until_left",
 ]

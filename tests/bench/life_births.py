@@ -19,7 +19,7 @@ from node.links.exchange import Exchange
 from node.links.wss import WssFactory
 from node.runtime import SystemRuntime
 from node.store import Store
-from node.testing import Swarm
+from node.testing import Swarm, tasks_until_left
 from protocol.ballots import Question
 from protocol.identity import Credentials, NodeId
 from protocol.messages import PROTOCOL_VERSION, Hello
@@ -28,10 +28,6 @@ from tests.bench.life_world import NoTopics
 BIRTHS = 40
 WAIT_S = 10.0
 RUNTIME = SystemRuntime()
-
-
-class _Over(Exception):
-    pass
 
 
 class _Home:
@@ -82,17 +78,13 @@ async def _measure() -> dict[str, float]:
         async with AsyncExitStack() as stack:
             for home in homes:
                 stack.callback(home.store.close)
-            try:
-                async with asyncio.TaskGroup() as tasks:
-                    for home in homes:
-                        await home.start(tasks)
-                    for number in range(BIRTHS + 1):
-                        waits.append(await _one(homes[0], number))
-                    for home in homes:
-                        await home.factory.close()
-                    raise _Over
-            except* _Over:
-                pass
+            async with tasks_until_left() as tasks:
+                for home in homes:
+                    await home.start(tasks)
+                for number in range(BIRTHS + 1):
+                    waits.append(await _one(homes[0], number))
+                for home in homes:
+                    await home.factory.close()
         assert len(homes[1].host.population.all()) == BIRTHS + 1
     ordered = sorted(waits[1:])  # the first birth dials the link
     return {"birth_first_ms": waits[0], "birth_p50_ms": median(ordered), "birth_p95_ms": ordered[int(0.95 * len(ordered))]}

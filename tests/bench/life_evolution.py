@@ -17,7 +17,8 @@ from node.agents.agent import Agent
 from node.agents.selection import Selection, least_fit
 from node.brains.base import Genome
 from node.brains.embedder import HashedEmbedder
-from node.brains.head import RATE, RATE_RANGE, HeadBrain
+from node.brains.head import HeadBrain
+from node.brains.head_genome import RATE, RATE_RANGE
 from tests.bench.life_digits import interval
 from tests.bench.life_world import TRAIN, Class, Digits, digits, examine, lesson, study
 from tests.bench.report import Bar, Report

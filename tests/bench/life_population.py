@@ -21,7 +21,7 @@ from node.agents.limits import BirthRule
 from node.agents.nursery import Nursery
 from node.agents.replication import Replicator
 from node.brains.registry import Team
-from node.testing import World, simulate
+from node.testing import World, simulate, tasks_until_left
 from node.testing.book import MemoryBook
 from node.testing.brain import ScriptedBrain
 from protocol.ballots import Question
@@ -246,19 +246,12 @@ def live(town: Town, tell: Callable[[str], None] = lambda text: None) -> Day:
     """The town's hours, sampled every `ROUND_S`."""
     day = Day()
 
-    class Over(Exception):
-        pass
-
     async def main(world: World) -> None:
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                village = Village(world, town)
-                for home in village.homes:
-                    await home.start(tasks)
-                await _hours(village, town, day, tell)
-                raise Over
-        except* Over:
-            pass
+        async with tasks_until_left() as tasks:
+            village = Village(world, town)
+            for home in village.homes:
+                await home.start(tasks)
+            await _hours(village, town, day, tell)
 
     simulate(town.seed, main, limit_s=town.hours * 3_600.0 + 3_600.0)
     return day

@@ -21,7 +21,7 @@ from node.brains.base import Brain
 from node.brains.embedder import HashedEmbedder
 from node.brains.head import HeadBrain
 from node.brains.registry import Team
-from node.testing import World, simulate
+from node.testing import World, simulate, tasks_until_left
 from node.testing.book import MemoryBook
 from protocol.aggregate import Answer, Tally, aggregate
 from protocol.ballots import Question, Vote
@@ -131,30 +131,23 @@ def lesson(
     With `panel` only so many agents are asked a question, drawn afresh.
     """
 
-    class Over(Exception):
-        pass
-
     result: dict[str, float] = {}
 
     async def run(world: World) -> None:
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                swarm = Class(world, panel, random.Random(seed))
-                for number in range(nodes):
-                    runtime, me = world.runtime_of(f"n{number}"), world.credentials(f"n{number}").node_id
-                    around = Surroundings(selection=selection, key=world.credentials(f"n{number}").key)
-                    team = Team(brain(), agents)
-                    host = AgentHost(runtime, me, MemoryBook(), [team], NoTopics(), (), capacity=agents, surroundings=around)
-                    tasks.create_task(host.run())
-                    await host.ready.wait()
-                    if threshold is not None:
-                        replicator = Replicator(runtime, me, host, Nobody(), list, threshold=threshold, births_per_minute=1_000)
-                        tasks.create_task(replicator.run())
-                    swarm.hosts.append(host)
-                result.update(await main(swarm))
-                raise Over
-        except* Over:
-            pass
+        async with tasks_until_left() as tasks:
+            swarm = Class(world, panel, random.Random(seed))
+            for number in range(nodes):
+                runtime, me = world.runtime_of(f"n{number}"), world.credentials(f"n{number}").node_id
+                around = Surroundings(selection=selection, key=world.credentials(f"n{number}").key)
+                team = Team(brain(), agents)
+                host = AgentHost(runtime, me, MemoryBook(), [team], NoTopics(), (), capacity=agents, surroundings=around)
+                tasks.create_task(host.run())
+                await host.ready.wait()
+                if threshold is not None:
+                    replicator = Replicator(runtime, me, host, Nobody(), list, threshold=threshold, births_per_minute=1_000)
+                    tasks.create_task(replicator.run())
+                swarm.hosts.append(host)
+            result.update(await main(swarm))
 
     simulate(seed, run)
     return result

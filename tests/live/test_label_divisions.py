@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-from pathlib import Path
-
 import pytest
 
-from cli.client import Client
 from cli.main import run
 from node.brains.embedder import minilm_installed
-from protocol.labelling import AnswerRequest, ProjectInfo, ProjectRequest, Questions, RowLabel, RowsRequest, TextsRequest
+from protocol.labelling import ProjectInfo, RowLabel, TextsRequest
 from tests.live.conftest import LiveSwarm, wait_until
+from tests.live.piles import LOADED_S, info_at, pile, sent, taught
 
-DATA = Path(__file__).parents[1] / "data" / "labelling" / "banking12_train.csv"
 ROWS = 128
 FIRST, MOST = 24, 64
-LOADED_S = 100.0
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(400), pytest.mark.skipif(not minilm_installed(), reason="needs moot[embed]")]
-
-
-def info_at(client: Client, project: str) -> ProjectInfo:
-    return client.get(f"/v1/labelling/{project}", ProjectInfo, LOADED_S)
 
 
 def founders(info: ProjectInfo) -> set[str]:
@@ -36,30 +27,18 @@ def children(info: ProjectInfo) -> dict[str, str]:
 
 @pytest.mark.slow
 def test_a_head_divides_onto_another_machine_and_outlives_the_home(live: LiveSwarm, capsys: pytest.CaptureFixture[str]) -> None:
-    with DATA.open(encoding="utf-8") as stream:
-        gold = list(csv.DictReader(stream))[:: 1552 // ROWS][:ROWS]
+    gold = pile(ROWS)
     live.found("--brain", "tiny=1")
     live.join(2, "--brain", "tiny=1")
     home, *others = live.nodes
     client = home.client
-    project = client.post("/v1/labelling", ProjectInfo, ProjectRequest("pile", "pile"), LOADED_S).id
-    for start in range(0, ROWS, 32):
-        client.post(f"/v1/labelling/{project}/rows", ProjectInfo, RowsRequest(start, [row["text"] for row in gold[start : start + 32]]))
-    client.post(f"/v1/labelling/{project}/complete", ProjectInfo)
-    wait_until(lambda: info_at(client, project).phase == "asking", "every row", LOADED_S)
-
-    def answer(count: int) -> None:
-        for _ in range(count):
-            (question,) = client.get(f"/v1/labelling/{project}/next", Questions, LOADED_S).questions
-            body = AnswerRequest(question.row, gold[question.row]["label"])
-            client.post(f"/v1/labelling/{project}/answer", ProjectInfo, body, LOADED_S)
-
-    answer(8)
+    project = sent(client, gold)
+    taught(client, project, gold, 8)
     wait_until(lambda: len(info_at(client, project).learners) == 3, "learners on every machine", LOADED_S)
-    answer(FIRST - 8)
+    taught(client, project, gold, FIRST - 8)
     while not children(info_at(client, project)) and (given := info_at(client, project).corrections) < MOST:
         wait_until(lambda given=given: all(info_at(one.client, project).corrections == given for one in others), "news", LOADED_S)  # type: ignore[misc]
-        answer(4)
+        taught(client, project, gold, 4)
     wait_until(lambda: bool(children(info_at(client, project))), "a head to divide", LOADED_S)
     told = info_at(client, project)
     assert set(children(told).values()) <= {"n1", "n2"}  # born on the machines that took room, not at home

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from pathlib import Path
 
 import openai
 import pytest
@@ -12,43 +11,35 @@ from cli.client import Client
 from cli.main import run
 from protocol.api.council import ConsensusAnswer, ConsensusRequest
 from protocol.errors import UserError
-from protocol.labelling import AnswerRequest, ProjectInfo, ProjectRequest, Questions, RowLabel, RowsRequest, TextsRequest
+from protocol.labelling import RowLabel, TextsRequest
 from tests.live.conftest import LiveSwarm, wait_until
+from tests.live.piles import DATA, LOADED_S, info_at, pile, sent, taught
 
-DATA = Path(__file__).parents[1] / "data" / "labelling" / "banking12_train.csv"
 TEST = DATA.with_name("banking12_test.csv")
 ROWS = 128
 ANSWERS = 36
-LOADED_S = 100.0
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
 
 
 def corrections_at(client: Client, project: str) -> int:
     try:
-        return client.get(f"/v1/labelling/{project}", ProjectInfo).corrections
+        return info_at(client, project).corrections
     except UserError:
         return -1
 
 
 @pytest.mark.slow
 def test_the_home_of_a_project_is_killed_and_the_others_answer(live: LiveSwarm, capsys: pytest.CaptureFixture[str]) -> None:
-    with DATA.open(encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream))[:: 1552 // ROWS]
-    gold, new = rows[:ROWS], [row["text"] for row in list(csv.DictReader(TEST.read_text(encoding="utf-8").splitlines()))[:20]]
+    gold = pile(ROWS)
+    new = [row["text"] for row in list(csv.DictReader(TEST.read_text(encoding="utf-8").splitlines()))[:20]]
     live.found("--brain", "tiny=1")
     live.join(2, "--brain", "tiny=1")
     home, *others = live.nodes
     client = home.client
-    project = client.post("/v1/labelling", ProjectInfo, ProjectRequest("pile", "pile"), LOADED_S).id
-    for start in range(0, ROWS, 32):
-        client.post(f"/v1/labelling/{project}/rows", ProjectInfo, RowsRequest(start, [row["text"] for row in gold[start : start + 32]]))
-    client.post(f"/v1/labelling/{project}/complete", ProjectInfo)
-    wait_until(lambda: client.get(f"/v1/labelling/{project}", ProjectInfo).phase == "asking", "every row", LOADED_S)
-    for _ in range(ANSWERS):
-        (question,) = client.get(f"/v1/labelling/{project}/next", Questions).questions
-        client.post(f"/v1/labelling/{project}/answer", ProjectInfo, AnswerRequest(question.row, gold[question.row]["label"]), LOADED_S)
-    wait_until(lambda: client.get(f"/v1/labelling/{project}", ProjectInfo).holders == 3, "every node to hold it", LOADED_S)
+    project = sent(client, gold)
+    taught(client, project, gold, ANSWERS)
+    wait_until(lambda: info_at(client, project).holders == 3, "every node to hold it", LOADED_S)
     wait_until(lambda: all(corrections_at(node.client, project) == ANSWERS for node in others), "the corrections", LOADED_S)
     judged = client.post(f"/v1/labelling/{project}/judge", list[RowLabel], TextsRequest(new), LOADED_S)
     text, expected = max(zip(new, judged, strict=True), key=lambda pair: pair[1].confidence * (not pair[1].abstained))
@@ -65,7 +56,5 @@ def test_the_home_of_a_project_is_killed_and_the_others_answer(live: LiveSwarm, 
     assert run(["ask", "--project", project, "--data-dir", str(others[0].data_dir), text]) == 0
     assert expected.label in capsys.readouterr().out
 
-    (question,) = others[0].client.get(f"/v1/labelling/{project}/next", Questions).questions
-    body = AnswerRequest(question.row, gold[question.row]["label"])
-    others[0].client.post(f"/v1/labelling/{project}/answer", ProjectInfo, body, LOADED_S)
+    taught(others[0].client, project, gold, 1)
     wait_until(lambda: corrections_at(others[1].client, project) == ANSWERS + 1, "the new correction", LOADED_S)

@@ -23,7 +23,7 @@ from node.brains.base import Brain
 from node.brains.registry import Team
 from node.links.exchange import Exchange
 from node.links.memory import MemoryFactory
-from node.testing import World, simulate
+from node.testing import World, simulate, tasks_until_left
 from node.testing.book import MemoryBook
 from node.testing.brain import ScriptedBrain
 from protocol.ballots import Question
@@ -234,21 +234,13 @@ class Vault:
         return data
 
 
-class Over(Exception):
-    """Ends a simulation whose nodes would run for ever."""
-
-
 Scenario = Callable[[World, asyncio.TaskGroup], Awaitable[None]]
 
 
 def run(seed: int, scenario: Scenario) -> None:
     async def main(world: World) -> None:
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                await scenario(world, tasks)
-                raise Over
-        except* Over:
-            pass
+        async with tasks_until_left() as tasks:
+            await scenario(world, tasks)
 
     simulate(seed, main)
 

@@ -22,7 +22,7 @@ from node.runs.run import OVER
 from node.runs.succession import Succession
 from node.tasks.registry import shipped_tasks
 from node.tasks.workshop import Inline, Outcome
-from node.testing import World, lossy, simulate
+from node.testing import World, lossy, simulate, tasks_until_left
 from protocol.api.runs import RunInfo, RunRequest
 from protocol.errors import NotFound
 from protocol.identity import NodeId
@@ -153,10 +153,6 @@ def slowed(monkeypatch: pytest.MonkeyPatch) -> Pace:
     return pace
 
 
-class Over(Exception):
-    """Ends a simulation whose nodes would run for ever."""
-
-
 @dataclass
 class Town:
     """The world of one scenario."""
@@ -198,14 +194,10 @@ class Town:
 def run(folder: Path, seed: int, scenario: Callable[[Town], Awaitable[None]], nodes: int = 4) -> None:
     async def main(world: World) -> None:
         world.network.rule = lossy(loss=0.02, latency=(0.02, 0.1))
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                town = Town(world, tasks, folder, [])
-                for _ in range(nodes):
-                    await town.add()
-                await scenario(town)
-                raise Over
-        except* Over:
-            pass
+        async with tasks_until_left() as tasks:
+            town = Town(world, tasks, folder, [])
+            for _ in range(nodes):
+                await town.add()
+            await scenario(town)
 
     simulate(seed, main)

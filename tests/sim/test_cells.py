@@ -20,7 +20,7 @@ from node.runs.manager import MAX_RUNS, RunManager
 from node.tasks.colouring import Colouring
 from node.tasks.registry import shipped_tasks
 from node.tasks.workshop import Inline
-from node.testing import World, lossy, simulate
+from node.testing import World, lossy, simulate, tasks_until_left
 from protocol.api.runs import RunEdit, RunInfo, RunRequest
 from protocol.errors import Conflict, InvalidRequest, NotAvailable, NotFound, Refused
 from protocol.identity import NodeId, parse_id, show_id
@@ -89,21 +89,13 @@ class Site:
         return next((site.address for site in self.town if site.node_id == node_id), None)
 
 
-class Over(Exception):
-    """Ends a simulation whose nodes would run for ever."""
-
-
 def run(seed: int, scenario: Callable[[World, list[Site]], Awaitable[None]], nodes: int = 3) -> None:
     async def main(world: World) -> None:
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                town: list[Site] = []
-                for number in range(nodes):
-                    await Site(world, f"n{number}", town).start(tasks)
-                await scenario(world, town)
-                raise Over
-        except* Over:
-            pass
+        async with tasks_until_left() as tasks:
+            town: list[Site] = []
+            for number in range(nodes):
+                await Site(world, f"n{number}", town).start(tasks)
+            await scenario(world, town)
 
     simulate(seed, main)
 

@@ -12,7 +12,7 @@ from node.council.receipts import MemoryReceipts
 from node.council.seams import Candidate
 from node.links.exchange import Exchange
 from node.links.memory import MemoryFactory
-from node.testing import World, lossy, simulate
+from node.testing import World, lossy, simulate, tasks_until_left
 from protocol.api.council import ConsensusAnswer, ConsensusRequest
 from protocol.identity import NodeId, show_id
 from protocol.messages import PROTOCOL_VERSION, Hello
@@ -72,24 +72,16 @@ class Peer:
 Scenario = Callable[[World, list[Peer]], Awaitable[None]]
 
 
-class Over(Exception):
-    """Ends a simulation whose nodes would run for ever."""
-
-
 def run(seed: int, scenario: Scenario, nodes: int = 3, agents: int = 4) -> None:
     async def main(world: World) -> None:
         world.network.rule = lossy(loss=0.01, latency=(0.002, 0.03))
         peers: dict[NodeId, Peer] = {}
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                for number in range(nodes):
-                    peer = Peer(world, f"n{number}", peers, agents)
-                    peer.exchange.start(tasks)
-                    await peer.factory.listen(peer.host_name, PORT, peer.exchange.accept)
-                await scenario(world, list(peers.values()))
-                raise Over
-        except* Over:
-            pass
+        async with tasks_until_left() as tasks:
+            for number in range(nodes):
+                peer = Peer(world, f"n{number}", peers, agents)
+                peer.exchange.start(tasks)
+                await peer.factory.listen(peer.host_name, PORT, peer.exchange.accept)
+            await scenario(world, list(peers.values()))
 
     simulate(seed, main)
 

@@ -14,7 +14,7 @@ from node.overlay.announcer import Announcer
 from node.overlay.broadcast import CONTEXT, Broadcast, gossip_body
 from node.overlay.members import Members
 from node.overlay.neighbours import ACTIVE_VIEW, Neighbours
-from node.testing import World, lossy, simulate
+from node.testing import World, lossy, simulate, tasks_until_left
 from protocol.errors import BadSignature, Malformed
 from protocol.identity import Credentials, Member, NodeId
 from protocol.messages import PROTOCOL_VERSION, Announcement, Gossip, Hello
@@ -78,18 +78,10 @@ async def swarm(world: World, tasks: asyncio.TaskGroup, count: int) -> list[Peer
     return peers
 
 
-class Over(Exception):
-    """Ends a simulation whose nodes would run for ever."""
-
-
 def run(seed: int, scenario: Callable[[World, asyncio.TaskGroup], Awaitable[None]]) -> None:
     async def main(world: World) -> None:
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                await scenario(world, tasks)
-                raise Over
-        except* Over:
-            pass
+        async with tasks_until_left() as tasks:
+            await scenario(world, tasks)
 
     simulate(seed, main)
 

@@ -14,7 +14,7 @@ from node import blob_files
 from node.blobs import CHUNK_S, FETCH_S, MAX_TAKING, Blobs
 from node.links.exchange import Exchange
 from node.links.memory import MemoryFactory
-from node.testing import World, lossy, simulate
+from node.testing import World, lossy, simulate, tasks_until_left
 from protocol.errors import InvalidRequest, NotAvailable, Refused, RequestTooLarge, Unreachable
 from protocol.identity import Member, NodeId
 from protocol.messages import MAX_BLOB, MAX_CHUNK, PROTOCOL_VERSION, BlobChunk, BlobOffer, BlobRequest, Hello
@@ -47,28 +47,20 @@ class Shed:
         await self.factory.listen(self.host, PORT, self.exchange.accept)
 
 
-class Over(Exception):
-    """Ends a simulation whose nodes would run for ever."""
-
-
 Scenario = Callable[[World, Callable[..., Awaitable[Shed]]], Awaitable[None]]
 
 
 def run(folder: Path, scenario: Scenario, seed: int = 1) -> None:
     async def main(world: World) -> None:
         town: list[Shed] = []
-        try:
-            async with asyncio.TaskGroup() as tasks:
+        async with tasks_until_left() as tasks:
 
-                async def build(name: str, room: int = ROOM, blobs: bool = True) -> Shed:
-                    shed = Shed(world, name, folder, town, room=room, blobs=blobs)
-                    await shed.start(tasks)
-                    return shed
+            async def build(name: str, room: int = ROOM, blobs: bool = True) -> Shed:
+                shed = Shed(world, name, folder, town, room=room, blobs=blobs)
+                await shed.start(tasks)
+                return shed
 
-                await scenario(world, build)
-                raise Over
-        except* Over:
-            pass
+            await scenario(world, build)
 
     simulate(seed, main)
 

@@ -10,6 +10,7 @@ import pytest
 import typer
 
 from cli.main import app
+from tests.bench.__main__ import BENCHMARKS
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -44,3 +45,10 @@ def test_every_command_in_the_documentation_exists(page: Path) -> None:
 def test_a_command_that_does_not_exist_would_be_found() -> None:
     page = "```sh\nmoot ask x --loudly\n```\nuse `moot agree` or `moot token mint --ttl 1h`, but `moot runs ls`"
     assert [missing(line) for line in typed(page)] == ["--loudly", "agree", "mint", None]
+
+
+def test_every_page_of_figures_and_every_benchmark_is_in_their_index() -> None:
+    index = (ROOT / "docs" / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    pages = {page.name for page in (ROOT / "docs" / "benchmarks").glob("*.md")} - {"README.md"}
+    assert set(re.findall(r"\]\((\w+\.md)\)", index)) == pages
+    assert [name for name in BENCHMARKS if f"`{name}`" not in index] == []

@@ -9,7 +9,8 @@ import pytest
 from rich.console import Console
 
 from cli.invitation import where_to_join
-from cli.render import render_peers, render_status, table
+from cli.render import render_peers, render_status
+from cli.tables import table
 from protocol.api.nodes import NodeInfo, PeerInfo, Peers
 from tests.unit.cli.conftest import Moot
 

@@ -12,8 +12,8 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from cli.client import Client
-from cli.commands.label import render_project
 from cli.label_screen import interview, show_question
+from cli.render_label import render_project
 from protocol.labelling import AnswerRequest, ChangedAnswer, CorrectorInfo, HeadInfo, ProjectInfo, QuestionRow, Questions
 
 LABELS = ["billing", "shipping"]

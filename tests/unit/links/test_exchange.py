@@ -9,7 +9,7 @@ import pytest
 
 from node.links.exchange import HANDLERS_PER_LINK, Exchange
 from node.links.memory import MemoryFactory
-from node.testing import World, simulate
+from node.testing import World, simulate, tasks_until_left
 from protocol.codec import encode
 from protocol.errors import Refused, Unreachable
 from protocol.identity import Member, NodeId
@@ -57,20 +57,12 @@ class Party:
             await self.factories[name].listen("", PORT, self.exchanges[name].accept)
 
 
-class Over(Exception):
-    """Ends a scenario whose nodes would run for ever."""
-
-
 def play(scenario: Callable[[World, Party], Awaitable[None]]) -> None:
     async def main(world: World) -> None:
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                party = Party(world, tasks)
-                await party.listen()
-                await scenario(world, party)
-                raise Over
-        except* Over:
-            pass
+        async with tasks_until_left() as tasks:
+            party = Party(world, tasks)
+            await party.listen()
+            await scenario(world, party)
 
     simulate(1, main)
 
