@@ -57,4 +57,4 @@ if Q[1] in ("choice", "boolean") and R[14][0] == "answered":
     if S: i = sum(s[0] < p for s in S); m, c, up = S[i][1], C[i + 1], p >= S[i][1]; z = [0, *(s[0] for s in S)][i + up]
     need(R[14][5] == (c + .05 * ((p - m) / (z - m) if z != m else 0) * (C[i + 2 * up] - c) if S else None), "the confidence")
     need((Q[3] or [False, True])[pooled.index(max(pooled))] == R[14][2], "the answer does not follow from the votes")
-print(f"holds: {len(votes)} votes; answer {R[14][2]!r}, confidence {R[14][5]}" + ("" if Q[1] in ("choice", "boolean") else " (aggregation: moot verify)"))
+print(f"holds: {len(votes)} votes; answer {R[14][2]!r}, confidence {R[14][5]}", "" if Q[1] in ("choice", "boolean") else "(sums: moot verify)")
