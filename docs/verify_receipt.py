@@ -1,14 +1,12 @@
 """Verify a moot receipt with `cryptography` and the standard library alone: python verify_receipt.py RECEIPT.json [ROOT_SHA256_HEX]
-
-Checks every certificate, signature, commitment, the Merkle root, and for choice and boolean questions recomputes weights and answer."""
+Checks every certificate, signature, commitment, the Merkle root; choice and boolean: recomputes weights, answer and confidence."""
 import base64, collections, hashlib, json, math, struct, sys
 from cryptography import x509
 def sha(b): return hashlib.sha256(b).digest()
 def need(ok, why): ok or sys.exit("This receipt does not hold: " + why)
 def load(b, i=0):  # MessagePack -> ([(child, start, end), ...] for arrays | value), next index
     t = b[i]; i += 1; items = []
-    if t < 0x80: return t, i
-    if t >= 0xE0: return t - 256, i
+    if t < 0x80 or t >= 0xE0: return t if t < 0x80 else t - 256, i
     if t in (0xC0, 0xC2, 0xC3): return {0xC0: None, 0xC2: False, 0xC3: True}[t], i
     if t in (0xCB, 0xCC, 0xCD, 0xCE, 0xCF, 0xD0, 0xD1, 0xD2, 0xD3):
         f = {0xCB: ">d", 0xCC: ">B", 0xCD: ">H", 0xCE: ">I", 0xCF: ">Q", 0xD0: ">b", 0xD1: ">h", 0xD2: ">i", 0xD3: ">q"}[t]
@@ -28,16 +26,14 @@ def member(chain):  # the leaf's key, if its keeper and the root vouch for it at
     need(all(c.not_valid_before_utc.timestamp() <= Q[6] <= c.not_valid_after_utc.timestamp() for c in certs), "a certificate is out of date")
     return certs[0].public_key()
 def merkle(h):
-    if len(h) < 2: return sha(b"\0" + h[0]) if h else sha(b"")
-    k = 1 << (len(h) - 1).bit_length() - 1; return sha(b"\1" + merkle(h[:k]) + merkle(h[k:]))
+    k = 1 << (len(h) - 1 | 1).bit_length() - 1; return sha(b"\1" + merkle(h[:k]) + merkle(h[k:]) if h[1:] else b"\0" + h[0] if h else b"")
 raw = base64.b64decode(json.load(open(sys.argv[1]))["receipt"]); top = load(raw)[0]; R = V(top); Q, CS = R[4], top[8]
-need(R[:2] == [5, "3"], "another version"); need(len(sys.argv) < 3 or sha(R[2]).hex() == sys.argv[2], "another swarm")
+need(R[:2] == [5, "4"], "another version"); need(len(sys.argv) < 3 or sha(R[2]).hex() == sys.argv[2], "another swarm")
 me = member(CS[0][1][0]); signed(me, b"receipt", (top, 0, len(raw)), len(top) - 1)
 pub = me.public_bytes_raw(); pre = raw[top[4][1]:top[4][2]]; blank = pre.replace(Q[0], bytes(20), 1)
 need(sha(b"moot question 1" + sha(pub)[:20] + R[3] + blank)[:20] == Q[0], "the question's id"); promised, votes, keys = {}, {}, {}
 for c in CS[0][2][0]:
-    keys[sha(b"moot commitment 1" + raw[c[1]:c[2]])] = member(c[0][1][0])
-    promised |= dict(zip(V(c[0][2][0]), V(c[0][3][0])))
+    keys[sha(b"moot commitment 1" + raw[c[1]:c[2]])] = member(c[0][1][0]); promised |= dict(zip(V(c[0][2][0]), V(c[0][3][0])))
 need(merkle([h for c in V(CS[0][2][0]) for h in c[3]]) == R[12], "the Merkle root")
 for r in top[9][0]:
     signed(keys[r[0][0][0]], b"reveal", r, 2, sha(b"moot commit set 1" + Q[0] + b"".join(keys)))
@@ -56,5 +52,9 @@ if Q[1] in ("choice", "boolean") and R[14][0] == "answered":
     heard = [(weight(s), o) for s in seats if odds(votes[s[0]]) and (o := odds(votes[s[0]], s[5]))]; none = all(w <= 0 for w, _ in heard)
     against = [0 if none else min(2.5, sum(-w for w, o in heard if w < 0 and o.index(max(o)) == i)) for i in range(k)]
     pooled = [math.fsum((1 if none else max(0, w)) * o[i] for w, o in heard) - 4 * against[i] for i in range(k)]
+    e = [1 / (1 + math.exp(-x / math.fsum(1 if none else max(0, w) for w, _ in heard))) for x in pooled]; p, S = R[14][3], R[13][7]
+    C = [0, *((s[2] + .5) / (s[3] + 1) for s in S), 1]; need(abs(max(e) / sum(e) - p) < 2e-6, "the pooled probability")
+    if S: i = sum(s[0] < p for s in S); m, c, up = S[i][1], C[i + 1], p >= S[i][1]; z = [0, *(s[0] for s in S)][i + up]
+    need(R[14][5] == (c + .05 * ((p - m) / (z - m) if z != m else 0) * (C[i + 2 * up] - c) if S else None), "the confidence")
     need((Q[3] or [False, True])[pooled.index(max(pooled))] == R[14][2], "the answer does not follow from the votes")
-print(f"holds: {len(votes)} votes; answer {R[14][2]!r}" + ("" if Q[1] in ("choice", "boolean") else " (aggregation: moot verify)"))
+print(f"holds: {len(votes)} votes; answer {R[14][2]!r}, confidence {R[14][5]}", "" if Q[1] in ("choice", "boolean") else "(sums: moot verify)")

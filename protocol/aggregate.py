@@ -9,8 +9,9 @@ Rules, cap and thresholds are version `AGGREGATOR`: a receipt names it, and a ch
 `math.fsum` (correctly rounded, so in any order the same). Where a logarithm or exponential came in (whose last bit differs
 between C libraries) the result is rounded to `DIGITS`, and everything is decided on the rounded figure.
 
-Weights come from `protocol.weights`. Version 1 had weights of 1, version 2 none below zero. A negative weight rules a choice out, and
-only beside trusted votes: distrust proposes nothing. In the other kinds there is nothing to rule out, so such a vote weighs `MIN_WEIGHT`.
+Weights come from `protocol.weights`. A negative weight rules a choice out, and only beside trusted votes: distrust proposes nothing. In
+the other kinds there is nothing to rule out, so such a vote weighs `MIN_WEIGHT`. Version 1 had weights of 1, version 2 none below
+zero, version 3 one confidence for a whole step of the calibration map.
 First form: text is compared by words, not by meaning.
 """
 
@@ -26,7 +27,7 @@ from msgspec import Struct
 from protocol.ballots import Question, Vote
 from protocol.weights import DISTRUST, MIN_WEIGHT
 
-AGGREGATOR = "3"
+AGGREGATOR = "4"
 
 Answer: TypeAlias = str | float | bool | list[float] | None
 

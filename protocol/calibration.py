@@ -2,15 +2,17 @@
 
 The council puts the same panel, through the same `aggregate.pool`, to the shipped canary questions. Each gives a pair (pooled
 probability of the leading answer, was it right). Isotonic regression (pool adjacent violators; Ayer and others 1955, as calibration
-Zadrozny and Elkan 2002) turns the pairs into a staircase; each step says (right + 1) / (count + 2), Laplace's rule of succession,
-so that no step claims certainty, and stands on at least `MIN_STEP` canaries where there are as many. The map is the same for every
-question: no question is a special case.
+Zadrozny and Elkan 2002) turns the pairs into a staircase; each step promises (right + 1/2) / (count + 1) (Krichevsky and Trofimov 1981),
+so that no step claims certainty, and stands on at least `MIN_STEP` canaries where there are as many. Within a step the confidence
+still rises a little with the score (`BEND`): a strong council is right in nearly all canaries, which makes one step of everything, and
+the score knows more about which of its answers to doubt. The map is the same for every question: no question is a special case.
 
 Only choice and boolean questions have a pooled probability, so only they can be calibrated.
 """
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
@@ -24,6 +26,10 @@ MIN_STEP = 12
 """Pairs of one step: fewer say little more than chance, and a map of many small steps promises what it cannot know. (Chosen with
 `leanings.FOLDS` on answers of the 270M: docs/benchmarks/council.md.)"""
 
+BEND = 0.05
+"""Share of the way to the neighbouring step's confidence (0 and 1 beyond the ends) that a step's own confidence comes at its edges.
+(Chosen on scripted crews of every size and on answers of the 270M: docs/benchmarks/council.md.)"""
+
 Count = Annotated[int, Meta(ge=0, le=100_000)]
 
 
@@ -31,9 +37,14 @@ class Step(Struct, frozen=True, array_like=True):
     """One step of the staircase: every pooled probability up to `upto` and above the step before."""
 
     upto: float
-    confidence: float
+    centre: float
+    """Mean score of its canaries: there the confidence is the step's own."""
     right: Count
     count: Count
+
+    @property
+    def confidence(self) -> float:
+        return _shrink(self.right, self.count)
 
 
 class Calibration(Struct, frozen=True, array_like=True):
@@ -57,12 +68,18 @@ UNCALIBRATED = Calibration("uncalibrated")
 
 
 class _Block(NamedTuple):
-    """Neighbouring pairs seen as one: their lowest and highest score, how many were right, how many there are."""
+    """Neighbouring pairs seen as one: their scores, rising, and how many were right."""
 
-    low: float
-    high: float
+    scores: tuple[float, ...]
     right: int
-    total: int
+
+    @property
+    def total(self) -> int:
+        return len(self.scores)
+
+    @property
+    def centre(self) -> float:
+        return min(self.scores[-1], max(self.scores[0], math.fsum(self.scores) / self.total))
 
     @property
     def shrunk(self) -> float:
@@ -71,27 +88,36 @@ class _Block(NamedTuple):
 
 def fit(pairs: Iterable[tuple[float, bool]]) -> list[Step]:
     """The staircase through (score in [0, 1], right) pairs; empty for no pairs. Thresholds lie midway between two steps."""
-    blocks = [_Block(score, score, int(right), 1) for score, right in sorted(pairs)]
-    blocks = _pool(blocks, lambda one, next_one: one.low == next_one.low)  # equal scores are one observation
+    blocks = [_Block((score,), int(right)) for score, right in sorted(pairs)]
+    blocks = _pool(blocks, lambda one, next_one: one.scores[0] == next_one.scores[0])  # equal scores are one observation
     blocks = _pool(blocks, lambda one, next_one: one.right * next_one.total >= next_one.right * one.total)  # shares must rise
     blocks = _widen(blocks)
     blocks = _pool(blocks, lambda one, next_one: one.shrunk >= next_one.shrunk)  # and still rise once shrunk
-    edges = [(one.high + next_one.low) / 2.0 for one, next_one in pairwise(blocks)]
-    return [Step(edge, block.shrunk, block.right, block.total) for edge, block in zip([*edges, 1.0], blocks, strict=False)]
+    edges = [(one.scores[-1] + next_one.scores[0]) / 2.0 for one, next_one in pairwise(blocks)]
+    return [Step(edge, block.centre, block.right, block.total) for edge, block in zip([*edges, 1.0], blocks, strict=False)]
 
 
 def confidence(steps: Sequence[Step], score: float) -> float | None:
-    """The step a pooled probability stands on; None without a map."""
+    """What the map promises for a pooled probability; None without a map. Products and quotients only: the same to the bit anywhere."""
     if not steps:
         return None
-    index = bisect_left([step.upto for step in steps], score)
-    return steps[min(index, len(steps) - 1)].confidence
+    index = min(bisect_left([step.upto for step in steps], score), len(steps) - 1)
+    step = steps[index]
+    if score < step.centre:
+        edge, beside = (steps[index - 1].upto, steps[index - 1].confidence) if index else (0.0, 0.0)
+    else:
+        edge, beside = step.upto, steps[index + 1].confidence if index + 1 < len(steps) else 1.0
+    way = (score - step.centre) / (edge - step.centre) if edge != step.centre else 0.0
+    return step.confidence + BEND * way * (beside - step.confidence)
 
 
 def rises(steps: Sequence[Step]) -> bool:
-    """Whether this is a map that `fit` could have made: thresholds and confidences rise, each confidence follows from its counts."""
-    counted = all(step.right <= step.count and step.confidence == _shrink(step.right, step.count) for step in steps)
-    return counted and all(low.upto < high.upto and low.confidence < high.confidence for low, high in pairwise(steps))
+    """Whether this is a map that `fit` could have made: thresholds and confidences rise up to a score of 1, each centre is in its step."""
+    edges = [0.0, *(step.upto for step in steps)]
+    inside = all(low <= step.centre <= step.upto for low, step in zip(edges, steps, strict=False))
+    counted = all(step.right <= step.count > 0 for step in steps)
+    rising = all(low.upto < high.upto and low.confidence < high.confidence for low, high in pairwise(steps))
+    return inside and counted and rising and (not steps or steps[-1].upto == 1.0)
 
 
 def basis(calibration: Calibration, voters: int, gradable: bool) -> Basis:
@@ -124,7 +150,7 @@ def _widen(blocks: list[_Block]) -> list[_Block]:
 
 
 def _joined(low: _Block, high: _Block) -> _Block:
-    return _Block(low.low, high.high, low.right + high.right, low.total + high.total)
+    return _Block(low.scores + high.scores, low.right + high.right)
 
 
 def _pool(blocks: Iterable[_Block], violates: Callable[[_Block, _Block], bool]) -> list[_Block]:
@@ -139,4 +165,4 @@ def _pool(blocks: Iterable[_Block], violates: Callable[[_Block, _Block], bool]) 
 
 
 def _shrink(right: int, count: int) -> float:
-    return (right + 1) / (count + 2)
+    return (right + 0.5) / (count + 1)

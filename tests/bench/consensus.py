@@ -7,7 +7,7 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 from protocol.aggregate import log_odds, pool, ranked
 from protocol.calibration import Step, confidence, fit
@@ -121,10 +121,16 @@ def calibration_error(right: Sequence[bool], sure: Sequence[float]) -> float:
 
 
 def risk_coverage(right: Sequence[bool], sure: Sequence[float]) -> float:
-    """Area under the risk-coverage curve (Geifman and El-Yaniv 2017): mean error over all coverages, surest first; smaller is better."""
-    order = sorted(range(len(right)), key=lambda index: -sure[index])
-    wrong, risks = 0, []
-    for count, index in enumerate(order, 1):
-        wrong += not right[index]
-        risks.append(wrong / count)
+    """Area under the risk-coverage curve (Geifman and El-Yaniv 2017): mean error over all coverages, surest first; smaller is better.
+
+    Answers of equal certainty count as in their mean order, so their place in the record does not matter.
+    """
+    order = sorted(zip(sure, right, strict=True), key=lambda pair: -pair[0])
+    count, wrong, risks = 0, 0.0, []
+    for _, tied in groupby(order, key=lambda pair: pair[0]):
+        same = [not correct for _, correct in tied]
+        share = sum(same) / len(same)
+        for _ in same:
+            count, wrong = count + 1, wrong + share
+            risks.append(wrong / count)
     return math.fsum(risks) / len(risks)

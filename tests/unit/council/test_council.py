@@ -51,7 +51,7 @@ async def test_confidence_comes_from_the_canaries_and_says_so(three: Swarm) -> N
     node = three.nodes[0]
     answer = await verified(node, await node.council.ask(GOOD_OR_BAD))
     assert answer.basis.method == "isotonic"
-    assert answer.confidence == pytest.approx(21 / 22)  # 20 of 20 right, by Laplace's rule
+    assert answer.confidence == pytest.approx(20.5 / 21)  # 20 of 20 right
     assert answer.basis.text == "20 canaries; topic colours 10 of 10 right"
 
 
@@ -60,7 +60,7 @@ async def test_a_topic_that_the_panel_gets_wrong_shows(three: Swarm) -> None:
         node.host.skilled = lambda canary: canary.topic == "colours"
     answer = await three.nodes[0].council.ask(msgspec.structs.replace(GOOD_OR_BAD, question="Do sums: good or bad?"))
     assert (answer.basis.topic, answer.basis.topic_right, answer.basis.topic_canaries) == ("sums", 0, 10)
-    assert answer.confidence == pytest.approx(11 / 22)
+    assert answer.confidence == pytest.approx(10.5 / 21)
     assert (answer.status, answer.reason, answer.answer) == ("abstained", "LOW_CONFIDENCE", None)
     assert "lean to 'good'" in answer.detail
     assert "0.50" in answer.detail
@@ -69,7 +69,7 @@ async def test_a_topic_that_the_panel_gets_wrong_shows(three: Swarm) -> None:
 async def test_a_topic_without_canaries_says_untested(three: Swarm) -> None:
     answer = await three.nodes[0].council.ask(msgspec.structs.replace(GOOD_OR_BAD, question="Something else?"))
     assert answer.basis.text == "20 canaries; untested topic: none of them is like this question"
-    assert answer.confidence == pytest.approx(21 / 22)  # one map for every question
+    assert answer.confidence == pytest.approx(20.5 / 21)  # one map for every question
 
 
 async def test_without_canary_answers_there_is_no_confidence(three: Swarm) -> None:

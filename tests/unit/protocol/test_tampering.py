@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from protocol.calibration import UNCALIBRATED
+from protocol.calibration import UNCALIBRATED, Calibration, fit
 from protocol.receipts import Seat, encode_receipt, export_receipt
 from protocol.verification import verify_receipt
 from tests.unit.protocol.assembly import Assembly, logprobs, question, vote
@@ -87,7 +87,25 @@ def test_the_script_agrees_on_liars_and_leanings(tmp_path: Path) -> None:
         code, said = script(path)
         assert code == 0, said
         if receipt.outcome.status == "answered":
-            assert f"{receipt.outcome.leading!r}" in said
+            assert f"{receipt.outcome.leading!r}, confidence {receipt.outcome.confidence}" in said
+
+
+def test_the_script_recomputes_the_confidence(tmp_path: Path) -> None:
+    """Maps of one step and of more, scores on either side of a centre; and a convener that claims another confidence than follows."""
+    rng, path = random.Random(12), tmp_path / "receipt.json"
+    for canaries in (20, 40, 200):
+        pairs = [(score, rng.random() < score) for score in (rng.uniform(0.6, 1.0) for _ in range(canaries))]
+        for p in (0.75, 0.95):
+            votes = [[vote(n, logprobs=logprobs(p, 1.0 - p))] for n in range(3)]
+            whole = Assembly(votes=votes, calibration=Calibration("isotonic", canaries, bytes(32), 3, "colours", 2, 2, fit(pairs)))
+            receipt = whole.receipt()
+            path.write_bytes(msgspec.json.encode(export_receipt(receipt)))
+            assert receipt.outcome.status == "answered"
+            assert f"confidence {receipt.outcome.confidence}" in script(path)[1]
+    lie = whole.sign(msgspec.structs.replace(receipt, outcome=msgspec.structs.replace(receipt.outcome, confidence=0.999)))
+    path.write_bytes(msgspec.json.encode(export_receipt(lie)))
+    assert not verify_receipt(encode_receipt(lie)).ok
+    assert "does not hold: the confidence" in script(path)[1]
 
 
 @pytest.mark.parametrize("kind", ["number", "text"])
