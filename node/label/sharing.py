@@ -53,6 +53,8 @@ NEWS_BYTES = 900_000
 SYNC_S = 5.0
 ANSWER_S = 20.0
 MAX_CHARTERS = 1_000
+MAX_CHARTERS_EACH = 100
+"""Projects that a node keeps in all, and of those that one other node started."""
 
 log = structlog.get_logger("labelling")
 
@@ -205,20 +207,45 @@ class Sharing:
             await self._take(news)
 
     async def _take(self, news: News) -> None:
-        for charter in news.charters:
-            if charter.project in self.charters or len(self.charters) >= MAX_CHARTERS:
-                continue  # the first one known stands
-            await self._runtime.run_blocking(check_statement, charter)
-            await self._book.keep_charter(charter)
-            self.charters[charter.project] = charter
-            self._changed(charter.project)
-        changed = {said.project for said in news.distrusts if await self.hearing.distrust(said)}
-        changed |= {said.project for said in news.corrections if await self.hearing.correction(said)}
-        for said in news.heads:
-            if await self.hearing.head(said):
-                self._told(said)
-        for project in changed:
-            self._changed(project)
+        """What holds, although other news that came with it do not: then raises the first fault, a `PeerError`."""
+        changed, faults = set[str](), list[PeerError]()
+        all_of_it: list[Charter | Distrust | Correction | HeadStatement] = [*news.charters, *news.distrusts, *news.corrections, *news.heads]
+        try:
+            for said in all_of_it:
+                try:
+                    if await self._stands(said) and not isinstance(said, HeadStatement):
+                        changed.add(said.project)
+                except PeerError as fault:
+                    faults.append(fault)
+        finally:
+            for project in changed:
+                self._changed(project)
+        if faults:
+            raise faults[0]
+
+    async def _stands(self, said: Charter | Correction | HeadStatement | Distrust) -> bool:
+        """Whether a statement is taken. Raises `BadSignature` and `Malformed`."""
+        if isinstance(said, Charter):
+            return await self._charter(said)
+        if isinstance(said, Distrust):
+            return await self.hearing.distrust(said)
+        if isinstance(said, Correction):
+            return await self.hearing.correction(said)
+        stands = await self.hearing.head(said)
+        if stands:
+            self._told(said)
+        return stands
+
+    async def _charter(self, charter: Charter) -> bool:
+        """The first one known of a project stands; of one node so many at most."""
+        of_author = sum(known.author == charter.author for known in self.charters.values())
+        if charter.project in self.charters or len(self.charters) >= MAX_CHARTERS or of_author >= MAX_CHARTERS_EACH:
+            return False
+        await self._runtime.run_blocking(check_statement, charter)
+        if self.charters.setdefault(charter.project, charter) is not charter:
+            return False
+        await self._book.keep_charter(charter)
+        return True
 
     async def _catch_up(self) -> None:
         """Ask a random node for what this one lacks, then fetch rows of projects that are new here."""
@@ -275,18 +302,20 @@ class Sharing:
         await self._take(read_news(answer.data))
 
     async def _serve(self, peer: Member, message: LabelSync) -> LabelNews:
-        """What that node lacks; in random order, so that what is cut off comes another time."""
+        """What that node lacks; in random order, projects and what is said of them, so that what is cut off comes another time."""
         theirs = {held.project: held for held in message.held}
         for held in message.held:
             if held.project in self.charters and self.whereabouts.hear(peer.node_id, held):
                 self._divided(held.project)
         news, size = News([], []), 0
-        for project, charter in list(self.charters.items()):
-            if message.wanted not in ("", project):
-                continue
+        projects = [project for project in self.charters if message.wanted in ("", project)]
+        self._rng.shuffle(projects)
+        for project in projects:
             if project not in theirs:
-                news.charters.append(charter)
-                size += len(msgspec.msgpack.encode(charter))
+                size += len(msgspec.msgpack.encode(self.charters[project]))
+                if size > NEWS_BYTES:
+                    break
+                news.charters.append(self.charters[project])
             for said in await self._lacking(project, theirs.get(project)):
                 size += _add(news, said)
                 if size > NEWS_BYTES:
@@ -307,7 +336,7 @@ class Sharing:
         return [said for said in await self._book.distrusts(project) if said.author == self.charters[project].author]
 
     async def _marks(self) -> list[ProjectMark]:
-        return [await self._mark(project) for project in list(self.charters)]
+        return [await self._mark(project) for project in list(self.charters)[:MAX_CHARTERS]]
 
     async def _mark(self, project: str) -> ProjectMark:
         ranks = await self._book.ranks(project)
