@@ -168,6 +168,8 @@ class Benches:
         """Nobody waits for it: labels stay as they are until a child votes."""
         try:
             await self.births.after_measuring(project, bench, self._home(project))
+        except NotAvailable as error:
+            log.warning("heads divide later", project=project, reason=str(error))
         finally:
             self._dividing.discard(project)
         self._begin_measuring(project, record, bench)

@@ -248,9 +248,15 @@ class Desk:
 
     def _on_change(self, project: str) -> None:
         if self._tasks is not None:
-            self._tasks.create_task(self._learn_changes(project), name=f"hearing of {project[:8]}")
+            self._tasks.create_task(self._heard(project), name=f"hearing of {project[:8]}")
         else:
             self._benches.outdated(project)
+
+    async def _heard(self, project: str) -> None:
+        try:
+            await self._learn_changes(project)
+        except NotAvailable as error:
+            log.warning("corrections are learnt later", project=project, reason=str(error))
 
     async def _learn_changes(self, project: str) -> None:
         """Answers changed without being given here: the learners here learn it at once."""
@@ -276,5 +282,7 @@ class Desk:
         try:
             while (said := self._spoken_of.pop(project, None)) is not None:
                 await self._benches.heads_changed(said, await self._projects.get(project))
+        except NotAvailable as error:
+            log.warning("heads are followed later", project=project, reason=str(error))
         finally:
             self._following.discard(project)

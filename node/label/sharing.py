@@ -39,7 +39,7 @@ from protocol.corrections import (
     read_news,
     sign_statement,
 )
-from protocol.errors import BadSignature, Malformed, PeerError
+from protocol.errors import BadSignature, Malformed, NotAvailable, PeerError
 from protocol.heads import HeadGenome, HeadStatement, Standing, head_id, sign_head
 from protocol.identity import Credentials, Member, NodeId, show_id
 from protocol.messages import Gossip, LabelNews, LabelSync, ProjectMark
@@ -250,10 +250,13 @@ class Sharing:
     async def _catch_up(self) -> None:
         """Ask a random node for what this one lacks, then fetch rows of projects that are new here."""
         while True:
-            await self._ask_somebody()
-            for charter in [charter for charter in self.charters.values() if not self.pools.whole(charter)]:
-                await self.pools.fetch(charter)
-            await self._write_notice()
+            try:
+                await self._ask_somebody()
+                for charter in [charter for charter in self.charters.values() if not self.pools.whole(charter)]:
+                    await self.pools.fetch(charter)
+                await self._write_notice()
+            except NotAvailable as error:
+                log.warning("labelling news wait", reason=str(error))
             await asyncio.sleep(SYNC_S)
 
     async def _ask_somebody(self) -> None:
