@@ -163,13 +163,15 @@ async def test_a_server_that_guesses_is_not_asked_after_its_trial(tmp_path: Path
 
 async def test_a_server_that_never_answers_delays_neither_answers_nor_labels(tmp_path: Path) -> None:
     texts, gold = muddle()
-    server = Server({}, 0.0, held=asyncio.Event())
+    held = asyncio.Event()
+    server = Server({}, 0.0, held=held)
     async with serving(server), hosted(server.url) as minds, running(tmp_path, around=Around(minds=minds)) as desk:
         project = await taught(desk, texts, gold, 32)
         while not server.asked:
             await asyncio.sleep(0.01)
         assert len((await desk.labels(project, 0)).rows) > 0
         assert (await desk.info(project)).corrections == 32
+        held.set()  # else the brain's worker ends with its deadline only, a minute from now
 
 
 async def test_a_server_that_is_gone_costs_nothing_but_its_votes(tmp_path: Path) -> None:

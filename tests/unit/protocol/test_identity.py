@@ -42,7 +42,7 @@ def swarm(runtime: SimRuntime) -> Swarm:
 
 @pytest.mark.parametrize("text", ["", "abc", "!" * 32, "a" * 31, "a" * 33, "é" * 32])
 def test_what_is_no_id_is_refused(text: str) -> None:
-    with pytest.raises(InvalidRequest, match="is not an id: ids have 32 letters and digits, as `moot agents ls`"):
+    with pytest.raises(InvalidRequest, match="is not an id: copy the whole of one that moot printed, 32 letters"):
         parse_id(text)
 
 
