@@ -8,7 +8,8 @@ stands is decided by `protocol.corrections` and `protocol.heads`; the learners f
 
 Nothing of a project that is kept on one machine (`local`) comes here but its signatures. First form: every node copies every pool
 (at most 10,000 rows, about 0.9 KB each), and whoever is a member may correct, save a node that was found lying here and one whose
-corrections are distrusted: on every node when whoever started the project said so, else where it was said.
+corrections are distrusted: on every node when whoever started the project said so, else where it was said. Nothing ties a project's id to
+who started it: of two charters each node keeps the one that it heard first, so a member can pass for the founder with those who come late.
 """
 
 from __future__ import annotations
