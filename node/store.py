@@ -79,6 +79,14 @@ MIGRATIONS = (
         project TEXT NOT NULL, node BLOB NOT NULL, trusted INTEGER NOT NULL, counter INTEGER NOT NULL, at REAL NOT NULL,
         author BLOB NOT NULL, statement BLOB NOT NULL, PRIMARY KEY (project, node)) STRICT, WITHOUT ROWID;
     """,
+    # how many rows of a pile each node read, none ('') those that wait: summed as they come and go, for a pile has thousands of batches
+    """
+    CREATE TABLE label_sizes (
+        project TEXT NOT NULL, node BLOB NOT NULL, rows INTEGER NOT NULL, examples INTEGER NOT NULL,
+        PRIMARY KEY (project, node)) STRICT, WITHOUT ROWID;
+    INSERT INTO label_sizes SELECT project, coalesce(node, x''), coalesce(sum(count) FILTER (WHERE start >= 0), 0),
+        coalesce(sum(count) FILTER (WHERE start < 0), 0) FROM label_batches GROUP BY project, coalesce(node, x'');
+    """,
 )
 
 

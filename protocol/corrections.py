@@ -12,6 +12,7 @@ Pure: keys and times are arguments.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable
 from typing import Annotated, TypeVar
 
@@ -21,13 +22,19 @@ from msgspec import Meta, Struct
 from protocol.errors import Malformed
 from protocol.heads import HeadStatement
 from protocol.identity import NodeKey, verify
-from protocol.labelling import MAX_LABELS, Label
+from protocol.labelling import MAX_LABEL, MAX_LABELS, Label, Text
 from protocol.messages.fields import Count, Hash, Id, Name, PublicKey
 
 MAX_PARTS = 64
 """Blobs of one pool."""
 MAX_AHEAD = 100_000
-"""A counter so far above those known is an attempt to have the last word for ever."""
+"""A counter may be so far above the milliseconds of the clock, which people who answer never overtake: one that is higher is an attempt to
+have the last word for ever. It is not compared with the counters that a node knows, else whoever comes late would refuse what all others
+know."""
+POOL = 10_000
+"""Rows that a project's learners are made of, an even sample of the pile: only these are asked about."""
+MAX_EXAMPLES = 100_000
+"""Of one project, as others take them."""
 CONTEXT = b"labelling"
 NOTICE_NAME, NOTICE_PARTS = 40, 4
 
@@ -93,9 +100,9 @@ class Part(Struct, frozen=True, array_like=True):
     """Rows `start`, `start + step`, ... of a pool, as a blob holds them; `labels` is empty but for examples."""
 
     start: Row
-    step: Annotated[int, Meta(ge=1)]
-    texts: list[str]
-    labels: list[str]
+    step: Annotated[int, Meta(ge=1, le=2**32)]
+    texts: list[Text]
+    labels: list[Annotated[str, Meta(max_length=MAX_LABEL)]]
     vectors: bytes
     """float16, little-endian, row after row."""
 
@@ -123,13 +130,27 @@ def sign_statement(key: NodeKey, statement: Statement) -> Statement:
 
 
 def check_statement(statement: Statement) -> None:
-    """Raises `BadSignature` unless its author said it."""
+    """Raises `BadSignature` unless its author said it, `Malformed` for a time that is none."""
+    if not isinstance(statement, Charter) and not math.isfinite(statement.at):
+        raise Malformed("a statement of no time")
     verify(statement.author, statement.signature, CONTEXT, _signed(statement))
 
 
 def rank(correction: Correction | Distrust) -> tuple[int, float, bytes]:
     """The higher one stands."""
     return correction.counter, correction.at, correction.author
+
+
+def check_counter(counter: int, now: float) -> None:
+    """`now`: seconds since 1970. Raises `Malformed` for a counter that nobody's answers can have led to."""
+    if counter > MAX_AHEAD + max(0, int(now * 1_000)):
+        raise Malformed("a counter far ahead of the clock")
+
+
+def may_be_corrected(charter: Charter, row: int) -> bool:
+    """Whether learners may know this row: one of the pool, or an example. So corrections of a project are bounded in number."""
+    step = max(1, -(-charter.rows // POOL))
+    return -MAX_EXAMPLES <= row < charter.rows and (row < 0 or row % step == 0)
 
 
 def mark(ranks: Iterable[tuple[int | bytes, int, bytes]]) -> bytes:

@@ -185,8 +185,10 @@ def sign_head(key: NodeKey, said: HeadStatement) -> HeadStatement:
 
 
 def check_statement_of_head(said: HeadStatement) -> None:
-    """Raises `BadSignature` unless its author said it, `Malformed` for a genome beyond bounds."""
+    """Raises `BadSignature` unless its author said it, `Malformed` for a genome beyond bounds or a time that is none."""
     check_head(said.genome)
+    if not math.isfinite(said.at):
+        raise Malformed("a statement of no time")
     verify(said.author, said.signature, CONTEXT, _signed(said))
 
 

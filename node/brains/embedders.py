@@ -46,9 +46,11 @@ class Embedders:
             if name not in self._loaded:
                 try:
                     self._loaded[name] = self._makers[name]()
-                except (ImportError, OSError) as error:
+                # Supervision boundary: weights and the libraries that read them are foreign, and say what is wrong in types of their own.
+                except Exception as error:
+                    reason = str(error) or type(error).__name__
                     raise NotAvailable(
-                        f"The embedder '{short(name)}' cannot be loaded ({error}): install it anew with `pip install 'moot[embed]'` "
+                        f"The embedder '{short(name)}' cannot be loaded ({reason}): install it anew with `pip install 'moot[embed]'` "
                         "and start the node again.",
                         code="no_embedder",
                     ) from error

@@ -52,7 +52,8 @@ class _Message(Struct):
 
 class _Choice(Struct):
     message: _Message
-    logprobs: Logprobs | None = None
+    logprobs: msgspec.Raw = msgspec.Raw(b"null")
+    """Read only when they were asked for: servers have several forms of them."""
 
 
 class _Usage(Struct):
@@ -200,7 +201,8 @@ class RemoteBrain(Brain):
         self._expect_success(status, body)
         reply = _decoded(body, _Completion, self._url)
         first = reply.choices[0]
-        return _Reply((first.message.content or "").strip(), first.logprobs, reply.usage or _Usage())
+        logprobs = _logprobs(first.logprobs) if job.logprobs else None
+        return _Reply((first.message.content or "").strip(), logprobs, reply.usage or _Usage())
 
     def _call(self, method: str, path: str, body: bytes | None, timeout: float) -> tuple[int, bytes]:
         """Status and body. Raises `NotAvailable` when the server cannot be reached, is too slow or says too much."""
@@ -271,6 +273,14 @@ def _decoded(body: bytes, kind: type[T], url: str) -> T:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise NotAvailable(f"The server {url} does not speak the OpenAI API ({error}): check the address.") from error
+
+
+def _logprobs(data: msgspec.Raw) -> Logprobs | None:
+    """None for what is not of the form that OpenAI's have: the reply itself still counts."""
+    try:
+        return msgspec.json.decode(data, type=Logprobs | None)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 def _messages(ask: Ask, question: str) -> list[dict[str, str]]:

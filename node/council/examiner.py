@@ -98,7 +98,11 @@ class Examiner:
             await self._ledger.changed.wait()
             self._ledger.changed.clear()
             if self._keep is not None:
-                await self._keep.save("ledger", self._ledger.dump())
+                try:
+                    await self._keep.save("ledger", self._ledger.dump())
+                except UserError as error:  # the disk is full, for one: again in a moment
+                    self._ledger.changed.set()
+                    log.error("what was learnt of agents cannot be written down", reason=str(error))
             await self._ledger.publish()
             await asyncio.sleep(SAVE_S)
 

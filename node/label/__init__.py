@@ -48,7 +48,7 @@ genome does not say (buckets, directions of the n-grams, steps of a fit) is of t
 moments: whether a child votes may differ between two of them until the next measurement. Who has learners is what nodes say of
 themselves when they catch up, shown by `moot label show`, on the screen, and as an event `labelling`. Any member may correct; `stats`
 shows how many corrections came from which machine, and `moot label distrust` takes those of one out. A correction that a distrusted one
-had replaced comes back only from a node that never heard the latter.
+had replaced comes back only from a node that never heard the latter, and labels that it brought stay among the project's (1,000 at most).
 A guest (a language model or a remote brain that reads the least sure rows, `guests.py`) is asked by each node that hosts its brain, for
 the learners of that node; one that is let in also votes on new texts put to that node, and an answer says when it was late. What a guest
 has won is kept in memory only: a node that restarts tries it anew on the corrections to come. Which are let in: `docs/benchmarks/label.md`.

@@ -17,7 +17,7 @@ from node.label.pools import cut
 from node.label.room import why_no_room
 from node.label.sharing import Sharing
 from node.runtime import Runtime
-from protocol.corrections import Charter, Part
+from protocol.corrections import POOL, Charter, Part
 from protocol.errors import Conflict, LocalError, NotAvailable, PeerError
 from protocol.heads import HeadGenome, HeadStatement
 from protocol.identity import NodeId, node_id_of
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from node.label.bench import Bench
     from node.label.views import Matrix
 
-POOL = 10_000
 OPEN = 4
 """Projects with learners in memory at once; the one used longest ago makes room."""
 
@@ -71,16 +70,18 @@ class Benches:
         """Why this node makes no learners for a project that another one started; empty when it does or has them already."""
         if not record.home or project in self._open:
             return ""
-        return why_no_room(min(rows, POOL), len(self._foreign), self._around.capacity)
+        return why_no_room(rows, len(self._foreign), self._around.capacity)
 
     async def get(self, project: str, record: ProjectRecord) -> Bench:
         """The project's learners, loaded and taught what they do not know yet.
 
         Raises `Conflict` before the pile is read, `NotAvailable` where there is no room for them.
         """
+        charter = self._sharing.charters.get(project)
+        if record.home and charter is not None and project not in self._open and not self.declines(project, record, 0):
+            await self._sharing.pools.bring(charter)  # before the lock: whoever holds the rows may be slow, and others wait for theirs
         async with self._opening:
-            charter = self._sharing.charters.get(project)
-            if reason := self.declines(project, record, charter.rows if charter is not None else 0):
+            if reason := self.declines(project, record, min(charter.rows, POOL) if charter is not None else 0):
                 where = ", ".join(self._around.name_of(node) for node in self._sharing.learners(project)) or record.home
                 raise NotAvailable(f"This node has no room for the learners of project {project} ({reason}): ask {where}.")
             bench = self._open.get(project)
@@ -88,8 +89,11 @@ class Benches:
             if bench is None:
                 from node.label.bench import Bench  # numpy: a node that labels nothing does without
 
-                bench = Bench(hash_seed(project))
+                bench, rows = Bench(hash_seed(project)), 0
                 async for part in self.pool(project, record):
+                    rows += len(part.texts)  # as many as there are, whatever was said
+                    if reason := self.declines(project, record, rows):
+                        raise NotAvailable(f"This node has no room for the learners of project {project} ({reason}).")
                     for batch in _batches(part):
                         bench.take(batch, 1)
                     if part.labels:  # an example's label comes with its row
@@ -106,12 +110,16 @@ class Benches:
             if record.home:
                 self._foreign.add(project)
             while len(self._open) > OPEN:
-                oldest = next(iter(self._open))
-                del self._open[oldest]
-                self._foreign.discard(oldest)
+                self._make_way(project)
             if loaded:
                 self.divided(project)
             return bench
+
+    def _make_way(self, newest: str) -> None:
+        """Those of other nodes go first: a member that has many projects corrected does not drive out what people here work on."""
+        oldest = next((one for one in self._open if one in self._foreign and one != newest), next(iter(self._open)))
+        del self._open[oldest]
+        self._foreign.discard(oldest)
 
     def divided(self, project: str) -> None:
         """Tell of the machines that have a shared project's learners now."""
@@ -160,6 +168,8 @@ class Benches:
         """Nobody waits for it: labels stay as they are until a child votes."""
         try:
             await self.births.after_measuring(project, bench, self._home(project))
+        except NotAvailable as error:
+            log.warning("heads divide later", project=project, reason=str(error))
         finally:
             self._dividing.discard(project)
         self._begin_measuring(project, record, bench)

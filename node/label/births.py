@@ -64,14 +64,16 @@ class Births:
         """At how many corrections a project's last child was born here: one birth for one look at them."""
 
     async def genomes(self, project: str, founders: Callable[[], tuple[HeadGenome, ...]], *, home: bool) -> list[HeadGenome]:
-        """Of the heads that vote, if corrections let them; where the project has none yet, its home names the founders."""
+        """Of the heads that vote, if corrections let them, founders before children, and no more of either than may vote. Where the project
+        has no founders yet, its home names them; anybody may have spoken of children before."""
         found = await self._voting(project)
-        if not found and home:
+        if home and not any(genome.generation == 0 for genome in found):
             for genome in founders():
                 await self._sharing.say_head(project, genome, "votes")
             found = await self._voting(project)
+        elders = [genome for genome in found if genome.generation == 0]
         children = [genome for genome in found if genome.generation > 0]
-        return [*(genome for genome in found if genome.generation == 0), *children[:MAX_HEADS]] if found else list(founders())
+        return [*(elders[:MAX_HEADS] or founders()), *children[:MAX_HEADS]]
 
     async def update(self, project: str, bench: Bench) -> None:
         """Build the children that others proposed and drop those that died; the next measurement says who of them votes."""
@@ -90,8 +92,9 @@ class Births:
         """Judge the child on trial here, bury what is beyond capacity, and bear the next child where it is this node's turn."""
         tried = bench.lineup.child
         on_trial = await self._judge(project, bench)
+        genomes = {head_id(genome): genome for genome in bench.lineup.genomes}  # others may be proposed while this is said
         for head in who_dies(bench.lineup.fits, bench.lineup.proposed, MAX_HEADS - len(bench.lineup.founders)):
-            await self._sharing.say_head(project, next(one for one in bench.lineup.genomes if head_id(one) == head), "dead")
+            await self._sharing.say_head(project, genomes[head], "dead")
         await self.update(project, bench)
         if not on_trial and bench.lineup.child is tried:
             await self._learners.run(bench.lineup.try_child, None)

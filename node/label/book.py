@@ -64,18 +64,16 @@ class LabelBook:
         packed = msgspec.json.encode(texts)
 
         def change(db: sqlite3.Connection) -> None:
-            db.execute(
-                "INSERT OR IGNORE INTO label_batches (project, start, count, texts) VALUES (?, ?, ?, ?)",
-                (project, start, len(texts), packed),
-            )
+            sql = "INSERT OR IGNORE INTO label_batches (project, start, count, texts) VALUES (?, ?, ?, ?)"
+            if db.execute(sql, (project, start, len(texts), packed)).rowcount:
+                _count(db, project, b"", start, len(texts))
 
         await self._store.write(change)
 
     async def sizes(self, project: str) -> tuple[int, int, int]:
         """(rows, rows read, examples)."""
-        query = """SELECT coalesce(sum(count) FILTER (WHERE start >= 0), 0),
-                          coalesce(sum(count) FILTER (WHERE start >= 0 AND vectors IS NOT NULL), 0),
-                          coalesce(sum(count) FILTER (WHERE start < 0), 0) FROM label_batches WHERE project = ?"""
+        query = """SELECT coalesce(sum(rows), 0), coalesce(sum(rows) FILTER (WHERE node != x''), 0), coalesce(sum(examples), 0)
+                   FROM label_sizes WHERE project = ?"""
         rows, read, examples = await self._store.read(lambda db: db.execute(query, (project,)).fetchone())
         return rows, read, examples
 
@@ -101,8 +99,10 @@ class LabelBook:
         """This batch has been read by `node`."""
 
         def change(db: sqlite3.Connection) -> None:
-            sql = "UPDATE label_batches SET vectors = ?, node = ? WHERE project = ? AND start = ? AND vectors IS NULL"
-            db.execute(sql, (vectors, node, project, start))
+            sql = "UPDATE label_batches SET vectors = ?, node = ? WHERE project = ? AND start = ? AND vectors IS NULL RETURNING count"
+            for (count,) in db.execute(sql, (vectors, node, project, start)).fetchall():
+                _count(db, project, b"", start, -count)
+                _count(db, project, node, start, count)
 
         await self._store.write(change)
 
@@ -110,16 +110,19 @@ class LabelBook:
         """Forget what this node read; returns where those batches start."""
 
         def change(db: sqlite3.Connection) -> list[int]:
-            where = (project, node)
-            starts = [row[0] for row in db.execute("SELECT start FROM label_batches WHERE project = ? AND node = ?", where)]
-            db.execute("UPDATE label_batches SET vectors = NULL, node = NULL WHERE project = ? AND node = ?", where)
-            return starts
+            sql = "UPDATE label_batches SET vectors = NULL, node = NULL WHERE project = ? AND node = ? RETURNING start, count"
+            gone = db.execute(sql, (project, node)).fetchall()
+            for start, count in gone:
+                _count(db, project, node, start, -count)
+                _count(db, project, b"", start, count)
+            return sorted(start for start, _ in gone)
 
         return await self._store.write(change)
 
     async def helpers(self, project: str) -> list[tuple[bytes, int]]:
-        """Rows read by each node."""
-        query = "SELECT node, sum(count) FROM label_batches WHERE project = ? AND node IS NOT NULL GROUP BY node ORDER BY node"
+        """Rows read by each node, examples among them."""
+        query = """SELECT node, rows + examples FROM label_sizes WHERE project = ? AND node != x'' AND rows + examples > 0
+                   ORDER BY node"""
         return [(row[0], row[1]) for row in await self._store.read(lambda db: db.execute(query, (project,)).fetchall())]
 
     async def answers(self, project: str) -> dict[int, str | None]:
@@ -226,3 +229,11 @@ class LabelBook:
     async def keep_charter(self, charter: Charter) -> None:
         values = (charter.project, msgspec.msgpack.encode(charter))
         await self._store.write(lambda db: db.execute("INSERT OR IGNORE INTO label_charters VALUES (?, ?)", values))
+
+
+def _count(db: sqlite3.Connection, project: str, node: bytes, start: int, count: int) -> None:
+    """A batch of so many rows came to a node, or (a negative count) left it; no node: it waits to be read."""
+    rows, examples = (count, 0) if start >= 0 else (0, count)
+    sql = """INSERT INTO label_sizes VALUES (?, ?, ?, ?) ON CONFLICT (project, node) DO UPDATE
+             SET rows = rows + excluded.rows, examples = examples + excluded.examples"""
+    db.execute(sql, (project, node, rows, examples))

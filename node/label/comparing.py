@@ -13,6 +13,8 @@ from protocol.heads import HeadStatement, head_id
 from protocol.messages import LabelSync, ProjectMark
 
 NEWS_BYTES = 900_000
+MAX_CHARTERS = 1_000
+"""Projects that a node keeps in all, and names when it compares."""
 
 Statement = Correction | HeadStatement | Distrust
 """What is said in a project."""
@@ -38,18 +40,21 @@ class Comparing:
 
     async def marks(self) -> list[ProjectMark]:
         """What this node has, for another to compare."""
-        return [await self._mark(project) for project in list(self._charters)]
+        return [await self._mark(project) for project in list(self._charters)[:MAX_CHARTERS]]
 
     async def lacking(self, message: LabelSync) -> News:
-        """What the asker lacks, up to `NEWS_BYTES`; in random order, so that what is cut off comes another time."""
+        """What the asker lacks, up to `NEWS_BYTES`; projects and what is said of them in random order, so that what is cut off comes
+        another time."""
         theirs = {held.project: held for held in message.held}
         news, size = News([], []), 0
-        for project, charter in list(self._charters.items()):
-            if message.wanted not in ("", project):
-                continue
+        projects = [project for project in self._charters if message.wanted in ("", project)]
+        self._rng.shuffle(projects)
+        for project in projects:
             if project not in theirs:
-                news.charters.append(charter)
-                size += len(msgspec.msgpack.encode(charter))
+                size += len(msgspec.msgpack.encode(self._charters[project]))
+                if size > NEWS_BYTES:
+                    break
+                news.charters.append(self._charters[project])
             for said in await self._lacking(project, theirs.get(project)):
                 size += add(news, said)
                 if size > NEWS_BYTES:

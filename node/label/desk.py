@@ -75,6 +75,9 @@ class Desk:
         sharing.watch(self._on_change)
         sharing.watch_learners(lambda project: self._benches.known(project) is not None, self._benches.divided)
         sharing.watch_heads(self._on_head)
+        self._spoken_of: dict[str, HeadStatement] = {}
+        """The latest on a head of each project that the learners here have yet to follow."""
+        self._following: set[str] = set()
         self._tasks: asyncio.TaskGroup | None = None
 
     async def run(self) -> None:
@@ -245,9 +248,15 @@ class Desk:
 
     def _on_change(self, project: str) -> None:
         if self._tasks is not None:
-            self._tasks.create_task(self._learn_changes(project), name=f"hearing of {project[:8]}")
+            self._tasks.create_task(self._heard(project), name=f"hearing of {project[:8]}")
         else:
             self._benches.outdated(project)
+
+    async def _heard(self, project: str) -> None:
+        try:
+            await self._learn_changes(project)
+        except NotAvailable as error:
+            log.warning("corrections are learnt later", project=project, reason=str(error))
 
     async def _learn_changes(self, project: str) -> None:
         """Answers changed without being given here: the learners here learn it at once."""
@@ -263,8 +272,17 @@ class Desk:
     def _on_head(self, said: HeadStatement) -> None:
         if line := told(said, self._around.name_of):
             self._around.on_event({"project": said.project, "head": line})
-        if self._tasks is not None:
-            self._tasks.create_task(self._follow(said), name=f"heads of {said.project[:8]}")
+        self._spoken_of[said.project] = said
+        if self._tasks is not None and said.project not in self._following:
+            self._following.add(said.project)
+            self._tasks.create_task(self._follow(said.project), name=f"heads of {said.project[:8]}")
 
-    async def _follow(self, said: HeadStatement) -> None:
-        await self._benches.heads_changed(said, await self._projects.get(said.project))
+    async def _follow(self, project: str) -> None:
+        """One at a time for a project: the learners end with what was said last, and whoever says much has them built no more often."""
+        try:
+            while (said := self._spoken_of.pop(project, None)) is not None:
+                await self._benches.heads_changed(said, await self._projects.get(project))
+        except NotAvailable as error:
+            log.warning("heads are followed later", project=project, reason=str(error))
+        finally:
+            self._following.discard(project)

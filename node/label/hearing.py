@@ -6,8 +6,7 @@ from collections.abc import Mapping
 
 from node.label.book import LabelBook
 from node.runtime import Runtime
-from protocol.corrections import MAX_AHEAD, Charter, Correction, Distrust, check_statement
-from protocol.errors import Malformed
+from protocol.corrections import Charter, Correction, Distrust, check_counter, check_statement, may_be_corrected
 from protocol.heads import MAX_TOLD, HeadStatement, check_statement_of_head, head_id
 from protocol.identity import NodeId, node_id_of
 
@@ -23,12 +22,11 @@ class Hearing:
         """Found lying here: their corrections and heads are not taken."""
 
     async def correction(self, said: Correction) -> bool:
-        """Of a row, by a member that is trusted."""
-        node = node_id_of(said.author)
-        if said.project not in self._charters or node in self.barred or node in await self.distrusted(said.project):
+        """Of a row that learners know, by a member that is trusted."""
+        charter = self._charters.get(said.project)
+        if charter is None or not may_be_corrected(charter, said.row) or not await self._trusts(said.author, said.project):
             return False
-        if said.counter > await self._book.last_counter(said.project) + MAX_AHEAD:
-            raise Malformed("a counter far ahead of its project")
+        check_counter(said.counter, self._runtime.now())
         await self._runtime.run_blocking(check_statement, said)
         return await self._book.correct(said)
 
@@ -37,6 +35,7 @@ class Hearing:
         charter = self._charters.get(said.project)
         if charter is None or charter.author != said.author:
             return False
+        check_counter(said.counter, self._runtime.now())
         await self._runtime.run_blocking(check_statement, said)
         return await self._book.distrust(said)
 
@@ -44,7 +43,7 @@ class Hearing:
         """Founders are named by whoever started the project; of a child only its bearer says that it is on trial or votes, and any node
         that it is dead. Whether it votes here, corrections held back here decide."""
         charter = self._charters.get(said.project)
-        if charter is None or node_id_of(said.author) in self.barred:
+        if charter is None or not await self._trusts(said.author, said.project):
             return False
         founder = said.genome.generation == 0
         if said.author != (charter.author if founder else said.bearer) and (founder or said.standing != "dead"):
@@ -53,10 +52,13 @@ class Hearing:
         before = known.get(head_id(said.genome))
         if (before is None and len(known) >= MAX_TOLD) or (before is not None and before.bearer != said.bearer):
             return False
-        if said.counter > (before.counter if before is not None else 0) + MAX_AHEAD:
-            raise Malformed("a counter far ahead of its head")
+        check_counter(said.counter, self._runtime.now())
         await self._runtime.run_blocking(check_statement_of_head, said)
         return await self._book.keep_head(said)
+
+    async def _trusts(self, author: bytes, project: str) -> bool:
+        node = node_id_of(author)
+        return node not in self.barred and node not in await self.distrusted(project)
 
     async def distrusted(self, project: str) -> set[NodeId]:
         """Nodes whose corrections of this project are not taken here."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import structlog
+
 from node.label.benches import Benches
 from node.label.book import Batch, LabelBook, ProjectRecord
 from node.label.crew import Crew, Pile
@@ -13,6 +15,11 @@ from node.runtime import Runtime
 from protocol.errors import Conflict, InvalidRequest, NotAvailable, NotFound
 from protocol.identity import NodeId
 from protocol.labelling import ExamplesRequest, RowsRequest
+
+AGAIN_S = 10.0
+"""When a pile that could not be read, or its vectors not be kept, is tried again."""
+
+log = structlog.get_logger("labelling")
 
 
 class Intake:
@@ -108,9 +115,16 @@ class Intake:
         async def fetch(start: int) -> Batch:
             return await self.batch(project, start)
 
+        done = False
         try:
-            await self._crew.read(Pile(await self._book.unread(project), fetch, keep, disown), local=record.local)
-            if not record.local:
-                await self._benches.share(project, record)
+            while not done:
+                try:
+                    await self._crew.read(Pile(await self._book.unread(project), fetch, keep, disown), local=record.local)
+                    if not record.local:
+                        await self._benches.share(project, record)
+                    done = True
+                except* NotAvailable as group:  # the disk is full, for one
+                    log.warning("a pile is not read yet", project=project, reason=str(group.exceptions[0]))
+                    await asyncio.sleep(AGAIN_S)
         finally:
             self._reading.discard(project)

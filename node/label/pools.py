@@ -48,11 +48,16 @@ class Pools:
         for digest in charter.parts:
             yield await self._part(charter, digest)
 
+    async def bring(self, charter: Charter) -> None:
+        """All of its parts, unless they are here. Raises as `parts` does."""
+        if not self.whole(charter):
+            for digest in charter.parts:
+                await self._part(charter, digest)
+
     async def fetch(self, charter: Charter) -> None:
         """All of its parts, if somebody gives them."""
         try:
-            for digest in charter.parts:
-                await self._part(charter, digest)
+            await self.bring(charter)
         except (PeerError, NotAvailable) as error:
             log.info("rows of a project are not here yet", project=charter.project, reason=str(error))
 

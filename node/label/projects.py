@@ -10,7 +10,7 @@ from node.label.sharing import Sharing
 from node.runtime import Runtime
 from protocol.errors import InvalidRequest, NotAvailable, NotFound
 from protocol.identity import node_id_of, show_id
-from protocol.labelling import ProjectRequest
+from protocol.labelling import MAX_LABELS, ProjectRequest
 
 MAX_PROJECTS = 1_000
 LOCALLY = "\0local"
@@ -85,10 +85,13 @@ class Projects:
         return await self.get(project)
 
     async def grow(self, project: str, record: ProjectRecord) -> bool:
-        """Labels that corrections brought, in the order they came in; whether there were any."""
-        strange = [label for label in (await self._book.answers(project)).values() if label and label not in record.labels]
+        """Labels that corrections brought, in the order they came in, `MAX_LABELS` with the others at most: what lies beyond is learnt by
+        nobody. Whether there were any."""
+        known = set(record.labels)
+        strange = [label for label in (await self._book.answers(project)).values() if label and label not in known]
+        strange = list(dict.fromkeys(strange))[: max(0, MAX_LABELS - len(known))]
         if strange:
-            record.labels += dict.fromkeys(strange)
+            record.labels += strange
             await self.save(project, record)
         return bool(strange)
 

@@ -9,7 +9,8 @@ copied.
 
 Nothing of a project that is kept on one machine (`local`) comes here but its signatures. First form: every node copies every pool
 (at most 10,000 rows, about 0.9 KB each), and whoever is a member may correct, save a node that was found lying here and one whose
-corrections are distrusted: on every node when whoever started the project said so, else where it was said.
+corrections are distrusted: on every node when whoever started the project said so, else where it was said. Nothing ties a project's id to
+who started it: of two charters each node keeps the one that it heard first, so a member can pass for the founder with those who come late.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import structlog
 
 from node.blobs import Blobs
 from node.label.book import LabelBook
-from node.label.comparing import Comparing, Statement, add
+from node.label.comparing import MAX_CHARTERS, Comparing, Statement, add
 from node.label.hearing import Hearing
 from node.label.pools import Pools
 from node.label.whereabouts import Shelf, Whereabouts
@@ -40,7 +41,7 @@ from protocol.corrections import (
     read_news,
     sign_statement,
 )
-from protocol.errors import BadSignature, Malformed, PeerError
+from protocol.errors import BadSignature, Malformed, NotAvailable, PeerError
 from protocol.heads import HeadGenome, HeadStatement, Standing, head_id, sign_head
 from protocol.identity import Credentials, Member, NodeId, show_id
 from protocol.messages import Gossip, LabelNews, LabelSync
@@ -52,7 +53,8 @@ GATHER_S = 0.3
 GOSSIP_BYTES = 60_000
 SYNC_S = 5.0
 ANSWER_S = 20.0
-MAX_CHARTERS = 1_000
+MAX_CHARTERS_EACH = 100
+"""Projects that a node keeps of one other node."""
 
 log = structlog.get_logger("labelling")
 
@@ -206,28 +208,56 @@ class Sharing:
             await self._take(news)
 
     async def _take(self, news: News) -> None:
-        for charter in news.charters:
-            if charter.project in self.charters or len(self.charters) >= MAX_CHARTERS:
-                continue  # the first one known stands
-            await self._runtime.run_blocking(check_statement, charter)
-            await self._book.keep_charter(charter)
-            self.charters[charter.project] = charter
-            self._changed(charter.project)
-        changed = {said.project for said in news.distrusts if await self.hearing.distrust(said)}
-        changed |= {said.project for said in news.corrections if await self.hearing.correction(said)}
-        for said in news.heads:
-            if await self.hearing.head(said):
-                self._told(said)
-        for project in changed:
-            self._changed(project)
+        """What holds, although other news that came with it do not: then raises the first fault, a `PeerError`."""
+        changed, faults = set[str](), list[PeerError]()
+        all_of_it: list[Charter | Distrust | Correction | HeadStatement] = [*news.charters, *news.distrusts, *news.corrections, *news.heads]
+        try:
+            for said in all_of_it:
+                try:
+                    if await self._stands(said) and not isinstance(said, HeadStatement):
+                        changed.add(said.project)
+                except PeerError as fault:
+                    faults.append(fault)
+        finally:
+            for project in changed:
+                self._changed(project)
+        if faults:
+            raise faults[0]
+
+    async def _stands(self, said: Charter | Correction | HeadStatement | Distrust) -> bool:
+        """Whether a statement is taken. Raises `BadSignature` and `Malformed`."""
+        if isinstance(said, Charter):
+            return await self._charter(said)
+        if isinstance(said, Distrust):
+            return await self.hearing.distrust(said)
+        if isinstance(said, Correction):
+            return await self.hearing.correction(said)
+        stands = await self.hearing.head(said)
+        if stands:
+            self._told(said)
+        return stands
+
+    async def _charter(self, charter: Charter) -> bool:
+        """The first one known of a project stands; of one node so many at most."""
+        of_author = sum(known.author == charter.author for known in self.charters.values())
+        if charter.project in self.charters or len(self.charters) >= MAX_CHARTERS or of_author >= MAX_CHARTERS_EACH:
+            return False
+        await self._runtime.run_blocking(check_statement, charter)
+        if self.charters.setdefault(charter.project, charter) is not charter:
+            return False
+        await self._book.keep_charter(charter)
+        return True
 
     async def _catch_up(self) -> None:
         """Ask a random node for what this one lacks, then fetch rows of projects that are new here."""
         while True:
-            await self._ask_somebody()
-            for charter in [charter for charter in self.charters.values() if not self.pools.whole(charter)]:
-                await self.pools.fetch(charter)
-            await self._write_notice()
+            try:
+                await self._ask_somebody()
+                for charter in [charter for charter in self.charters.values() if not self.pools.whole(charter)]:
+                    await self.pools.fetch(charter)
+                await self._write_notice()
+            except NotAvailable as error:
+                log.warning("labelling news wait", reason=str(error))
             await asyncio.sleep(SYNC_S)
 
     async def _ask_somebody(self) -> None:

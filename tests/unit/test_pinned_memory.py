@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import node.brains.embedders as embedders
-from node.brains.embedder import HashedEmbedder, WordsEmbedder
+from node.brains.embedder import Embedder, HashedEmbedder, WordsEmbedder
 from node.brains.embedders import MAX_WAITING, Embedders, Pinned, notices
 from node.memory import Memory
 from node.runtime import SystemRuntime
@@ -185,3 +185,14 @@ async def test_what_is_only_roughly_like_it_is_shown_to_people_and_not_to_agents
         quoted += await reader.recall(f"M{meaning}")
     assert any(one.likeness < 0.5 for one in shown)
     assert all(one.likeness >= 0.5 for one in quoted)
+
+
+@pytest.mark.parametrize("failure", [ValueError("no such tensor"), RuntimeError("bad zip"), KeyError("hidden_size"), MemoryError()])
+async def test_weights_that_cannot_be_read_are_told_like_a_package_that_is_not_there(failure: Exception) -> None:
+    def broken() -> Embedder:
+        raise failure
+
+    shown = Pinned(RUNTIME, Embedders({WORDS: broken}), WORDS)
+    with pytest.raises(NotAvailable, match=r"cannot be loaded .*install it anew"):
+        await shown.embed(["a"])
+    assert shown.problem is not None

@@ -260,3 +260,15 @@ def test_a_server_on_this_machine_is_not_outside(url: str) -> None:
 @pytest.mark.parametrize("url", ["http://10.0.0.7:1", "https://example.org", "http://127.0.0.1.example.org"])
 def test_a_server_elsewhere_is_outside(url: str) -> None:
     assert RemoteBrain(url, "toy", MONOTONIC).outside
+
+
+@pytest.mark.parametrize(
+    "place", [{"token": "yes", "logprob": None}, {"token": "yes", "logprob": -0.1, "top_logprobs": None}, {"token": 7}, 3]
+)
+def test_a_server_whose_log_probabilities_cannot_be_read_is_asked_without_them(server: Server, place: Any) -> None:
+    server.places = [place]
+    brain = server.brain()
+    (choice,) = brain.choose([ASK])
+    assert math.exp(choice.logprobs[0]) == pytest.approx(5.5 / 6)
+    brain.choose([ASK])
+    assert sum("logprobs" in request for request in server.requests) == 1

@@ -20,7 +20,7 @@ from node.label.around import Around, HostedMinds
 from node.label.desk import Desk
 from node.runtime import SystemRuntime
 from protocol.api.nodes import BrainInfo
-from protocol.labelling import ProjectInfo
+from protocol.labelling import AnswerRequest, ProjectInfo
 from tests.unit.label.test_guests import at_work, muddle, right, taught
 from tests.unit.label.test_teaching import LABELS
 from tests.unit.label.town import running
@@ -163,13 +163,25 @@ async def test_a_server_that_guesses_is_not_asked_after_its_trial(tmp_path: Path
 
 async def test_a_server_that_never_answers_delays_neither_answers_nor_labels(tmp_path: Path) -> None:
     texts, gold = muddle()
-    server = Server({}, 0.0, held=asyncio.Event())
+    held = asyncio.Event()
+    server = Server({}, 0.0, held=held)
     async with serving(server), hosted(server.url) as minds, running(tmp_path, around=Around(minds=minds)) as desk:
-        project = await taught(desk, texts, gold, 32)
+        project = await taught(desk, texts, gold, 16)  # so many before a guest is tried: none is at work yet
+        for _ in range(16):
+            await taught_once(desk, project, gold)
         while not server.asked:
             await asyncio.sleep(0.01)
+        for _ in range(4):
+            await taught_once(desk, project, gold)
         assert len((await desk.labels(project, 0)).rows) > 0
-        assert (await desk.info(project)).corrections == 32
+        assert (await desk.info(project)).corrections == 36
+        assert at_work(desk)  # all the while
+        held.set()  # else the brain's worker ends with its deadline only, a minute from now
+
+
+async def taught_once(desk: Desk, project: str, gold: list[str]) -> None:
+    (question,) = (await desk.questions(project, 1)).questions
+    await desk.answer(project, AnswerRequest(question.row, gold[question.row]))
 
 
 async def test_a_server_that_is_gone_costs_nothing_but_its_votes(tmp_path: Path) -> None:

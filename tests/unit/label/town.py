@@ -20,7 +20,7 @@ from node.runtime import SystemRuntime
 from node.store import Store
 from node.testing.swarm import Swarm
 from protocol.codec import decode_frame, encode
-from protocol.errors import Unreachable
+from protocol.errors import Refused, Unreachable, UserError
 from protocol.identity import Member, NodeId, NodeKey
 from protocol.messages import Frame, Gossip, LinkMessage
 from protocol.records import MAX_VALUE, Record, merge, sign
@@ -76,7 +76,10 @@ class Node:
         other = self._town.nodes.get(node)
         if other is None:
             raise Unreachable("nobody there")
-        answer = await other.handlers[type(message)](self.member, decode_frame(encode(Frame(1, 0, message))).body)
+        try:
+            answer = await other.handlers[type(message)](self.member, decode_frame(encode(Frame(1, 0, message))).body)
+        except UserError as error:  # its own trouble: it stops at this moment, for one
+            raise Refused("failed", str(error)) from error
         assert answer is not None
         return decode_frame(encode(Frame(0, 1, answer))).body
 
