@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cli.client import Client, in_path
+from cli.label_figures import render_list, render_project
 from cli.pile import Pile, check_place, fingerprint, open_pile, write
-from cli.render import table
 from cli.target import Target, console, with_target
 from protocol.errors import InvalidRequest, NotFound
 from protocol.labelling import (
     MAX_ROWS_AT_ONCE,
     MAX_TEXT,
     AnswerRequest,
-    CorrectorInfo,
     DistrustRequest,
     ExamplesRequest,
     GuestsRequest,
-    HeadInfo,
     ProjectInfo,
     ProjectRequest,
     Questions,
@@ -41,9 +39,11 @@ PATIENCE_S = 300.0
 LOOK_S = 0.5
 BYTES_AT_ONCE = 500_000
 SHOWN = 8
-"""Machines named at once."""
+"""Labels named at once."""
 FEWEST_CHARACTERS = 4
 """Of a node's id."""
+LABELLED = "labelled"
+TOO_FEW = " a label yet, for moot knows too few answers: the same command with a larger --budget asks for them."
 CONTINUED = 8
 """Questions fetched at a time when answers come from a column."""
 
@@ -62,6 +62,7 @@ def label(
     budget: Annotated[int, typer.Option("--budget", min=0, max=100_000, help="At most so many questions.")] = 100,
     encoding: Annotated[str | None, typer.Option("--encoding", help="The file's encoding where it is not Unicode: cp1252, say.")] = None,
     oracle: Annotated[str | None, typer.Option("--oracle", help="Answer from this column instead of asking.")] = None,
+    file: Annotated[Path | None, typer.Option("--file", help="With resume and export: where the file is on this machine.")] = None,
     local: Annotated[bool, typer.Option("--local", help="Keep the text on the daemon's machine.")] = False,
     undo: Annotated[bool, typer.Option("--undo", help="With distrust: take what the node says from now on.")] = False,
     pause: Annotated[bool, typer.Option("--pause", help="With guests: no brain reads rows of the project until `guests` again.")] = False,
@@ -77,7 +78,10 @@ def label(
         if what == "distrust":
             _distrust(target, client, id, DistrustRequest(node, undo) if len(node) >= FEWEST_CHARACTERS else None)
             return None
-        return _verb(target, client, what, id, text_column, encoding, out, pause)
+        if what in ("resume", "export"):
+            return _finish(target, client, what, id, (file, text_column, encoding, out))
+        _verb(target, client, what, id, pause)
+        return None
     pile = open_pile(Path(what), text_column, encoding)
     place = _place(pile, out)
     if oracle is not None and oracle not in pile.columns:
@@ -104,29 +108,48 @@ def label(
     return _export(target, client, info.id, pile, place)
 
 
-def _verb(
-    target: Target, client: Client, verb: str, project: str, column: str | None, encoding: str | None, out: Path | None, pause: bool
-) -> int | None:
+def _verb(target: Target, client: Client, verb: str, project: str, pause: bool) -> None:
     if verb == "ls":
-        target.show(client.get("/v1/labelling", list[ProjectInfo]), _render_list)
-        return None
-    if not project:
-        raise InvalidRequest(f"`moot label {verb}` needs the id of a project: `moot label ls` lists them.")
+        target.show(client.get("/v1/labelling", list[ProjectInfo]), render_list)
+        return
+    _check_named(verb, project)
     if verb == "guests":
         target.show(client.post(f"{_path(project)}/guests", ProjectInfo, GuestsRequest(not pause), PATIENCE_S), render_project)
-        return None
+        return
+    target.show(client.get(_path(project), ProjectInfo), render_project)
+
+
+def _finish(
+    target: Target, client: Client, verb: str, project: str, files: tuple[Path | None, str | None, str | None, Path | None]
+) -> int | None:
+    """Ask on, and write the file if it is on this machine: answers are taken wherever somebody sits.
+
+    `files`: where the input is, its column, its encoding, where the output goes.
+    """
+    _check_named(verb, project)
+    file, column, encoding, out = files
     info = client.get(_path(project), ProjectInfo)
-    if verb in ("show", "stats"):
-        target.show(info, render_project)
-        return None
-    pile = open_pile(Path(info.name), column, encoding)
-    place = _place(pile, out)
+    path = file or Path(info.name)
+    here = verb == "export" or file is not None or path.is_file()
+    if verb == "export" and file is None and not path.is_file():
+        raise InvalidRequest(f"The file of project {project}, {path}, is not on this machine: name it with --file.", param="file")
+    pile = open_pile(path, column, encoding) if here else None
+    place = _place(pile, out) if pile is not None else None
     if verb == "resume":
         from cli.label_screen import interview
 
         _wait(client, info)
         interview(client, project)
+    if pile is None or place is None:
+        target.say(f"{path} is not on this machine, so nothing is written: `moot label export {project} --file PATH` writes it.")
+        target.show(client.get(_path(project), ProjectInfo), render_project)
+        return None
     return _export(target, client, project, pile, place)
+
+
+def _check_named(verb: str, project: str) -> None:
+    if not project:
+        raise InvalidRequest(f"`moot label {verb}` needs the id of a project: `moot label ls` lists them.")
 
 
 def _distrust(target: Target, client: Client, project: str, request: DistrustRequest | None) -> None:
@@ -247,13 +270,22 @@ def _export(target: Target, client: Client, project: str, pile: Pile, place: Pat
     info = client.get(_path(project), ProjectInfo)
     if count_rows(pile) != info.rows:
         raise NotFound(f"{pile.path} has not the {info.rows} rows of project {project}: has the file changed?")
-    count = write(pile, place, _labels(client, project, info.rows))
+    kinds = Counter[str]()
+    count = write(pile, place, _counted(_labels(client, project, info.rows), kinds))
     receipt = client.post(f"{_path(project)}/receipt", ReceiptInfo, timeout_s=PATIENCE_S * 2)
-    target.say(f"{count} rows written to {place}; receipt {receipt.root}")
-    if not info.heads:
-        target.say("No row has a label yet, for moot knows too few answers: the same command with a larger --budget asks for them.")
+    told = ", ".join(f"{kinds[kind]} {kind}" for kind in (LABELLED, *sorted(kinds.keys() - {LABELLED})))
+    target.say(f"{count} rows written to {place} ({told}); receipt {receipt.root}")
+    if kinds[LABELLED] <= info.corrections and count > info.corrections:
+        target.say(("Only rows that were answered have" if kinds[LABELLED] else "No row has") + TOO_FEW)
     target.show(info, render_project)
     return None
+
+
+def _counted(labels: Iterator[RowLabel], kinds: Counter[str]) -> Iterator[RowLabel]:
+    """The same labels; how many rows have one, and why the others have none, is counted on the way."""
+    for label in labels:
+        kinds[label.abstained or LABELLED] += 1
+        yield label
 
 
 def count_rows(pile: Pile) -> int:
@@ -267,67 +299,6 @@ def _labels(client: Client, project: str, rows: int) -> Iterator[RowLabel]:
         page = client.get(f"{_path(project)}/labels?start={start}", RowLabels, PATIENCE_S)
         yield from page.rows
         start = page.end
-
-
-def render_project(info: ProjectInfo) -> RenderableType:
-    """Everything about a project, a line each."""
-    rows: list[list[str | Any]] = [
-        ["project", info.id],
-        ["pile", info.name],
-        ["phase", f"{info.phase}: {info.hint}" if info.hint else info.phase],
-        ["rows", f"{info.rows}, {info.read} read by {len(info.helpers)} machine{'s' * (len(info.helpers) != 1)}"],
-        ["home", f"{info.home}; rows and corrections are kept by {info.holders} machine{'s' * (info.holders > 1)}"],
-        ["learners", divided(info)],
-        ["labels", ", ".join(info.labels)],
-        [
-            "answers",
-            f"{info.corrections} of {info.budget}, {info.skipped} skipped, {info.changed} changed, {info.examples} examples",
-        ],
-    ]
-    if info.expected is not None:
-        rows.append(["expected accuracy", f"{info.expected:.1%} (mean confidence over the pile)"])
-    if (held := info.held_back) is not None:
-        text = f"{held.accuracy:.0%} ({held.low:.0%} to {held.high:.0%}) from {held.corrections} corrections held back"
-        rows.append(["held-back accuracy", text])
-    rows += [
-        ["changed answer", f"row {one.row + 1}: {one.label} (was {one.former}){f', by {one.by}' * bool(one.by)}"]
-        for one in info.latest_changes
-    ]
-    rows.append(["who may correct", "any member of the swarm"])
-    rows += [["corrected", f"{one.name or one.node_id}  {_corrected(one)}"] for one in info.correctors]
-    rows += [["head", _head(one)] for one in info.agents]
-    rows += [["division", line] for line in info.divisions]
-    rows += [["guest", f"{guest.name}  weight {guest.weight:.2f}, {guest.reason}"] for guest in info.guests]
-    rows += [
-        ["machine", f"{helper.node_id}  {helper.rows} rows{'  BARRED: it sent wrong work' * helper.barred}"] for helper in info.helpers
-    ]
-    return table(["", ""], rows)
-
-
-def _corrected(one: CorrectorInfo) -> str:
-    what = "DISTRUSTED: its corrections are taken out" if one.distrusted else f"{one.corrections} rows"
-    return f"{what} ({one.node_id[:8]})"
-
-
-def _head(one: HeadInfo) -> str:
-    """Its genome in short, and how fit it is."""
-    fit = f", log-loss {one.loss:.3f}, right {one.accuracy:.0%}, on {one.corrections} corrections held back" if one.loss is not None else ""
-    born = f", generation {one.generation}, child of {one.parent}, born on {one.bearer}" if one.generation else ""
-    what = {"votes": f"weight {one.weight:.2f}", "waits": "no vote: it does not help here", "tried": "on trial", "dead": "dead"}
-    return f"{one.id} {one.name}  {what.get(one.standing, one.standing)}{fit}{born}"
-
-
-def divided(info: ProjectInfo) -> str:
-    """Where the project's learners are."""
-    if not info.learners:
-        return "on no machine yet: they are made when the first question is asked"
-    count = len(info.learners)
-    return f"divided onto {count} machine{'s' * (count > 1)} ({', '.join(info.learners[:SHOWN])}{', ...' * (count > SHOWN)})"
-
-
-def _render_list(projects: list[ProjectInfo]) -> RenderableType:
-    rows = [[info.id, info.name, info.phase, str(info.rows), str(info.corrections)] for info in projects]
-    return table(["project", "pile", "phase", "rows", "answers"], rows, right={3, 4}, empty="No projects: `moot label FILE` starts one.")
 
 
 def _path(project: str) -> str:

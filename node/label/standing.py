@@ -56,6 +56,7 @@ class Standing:
             held_back=bench.held_back() if bench else None,
             hint=hint,
             home=record.home or show_id(self._me),
+            home_name=self._home_name(project, record),
             holders=self._sharing.holders(project) if project in self._sharing.charters else 1,
             latest_changes=[ChangedAnswer(row, former, label, self._name(author)) for row, former, label, author in latest],
             guests=bench.guest_infos() if bench else [],
@@ -124,6 +125,9 @@ class Standing:
         ]
         gone = distrusted - {node_id_of(key) for key, _ in await self._book.authors(project)}
         return found + [CorrectorInfo(show_id(node), self._around.name_of(node), 0, distrusted=True) for node in sorted(gone)]
+
+    def _home_name(self, project: str, record: ProjectRecord) -> str:
+        return self._name(self._sharing.charters[project].author) if record.home else self._around.name_of(self._me)
 
     def _name(self, key: bytes) -> str:
         """Of the machine with this key; empty for none."""

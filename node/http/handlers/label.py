@@ -93,6 +93,8 @@ async def distrust(call: Call[DistrustRequest]) -> ProjectInfo:
 
 PANELS_ONLY = ("choices", "embedding", "kind", "agents", "quorum", "system", "brain", "temperature")
 """Fields of a question that mean nothing to a labelling project."""
+MEASURED = "temperature on the project's corrections held back"
+UNMEASURED = "not measured yet: too few answers to hold any back, so a temperature usual for so few"
 
 
 async def by_project(call: Call[Any], request: ConsensusRequest, project: str) -> ConsensusAnswer:
@@ -123,7 +125,7 @@ async def by_project(call: Call[Any], request: ConsensusRequest, project: str) -
         question=text,
         answer=row.label or None,
         confidence=row.confidence,
-        basis=Basis("temperature", 0, None, 0, 0, "temperature on the project's corrections held back"),
+        basis=Basis("temperature", 0, None, 0, 0, MEASURED if row.calibrated else UNMEASURED),
         agreement=row.agreement,
         degraded=False,
         votes=votes,

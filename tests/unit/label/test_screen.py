@@ -12,7 +12,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from cli.client import Client
-from cli.commands.label import render_project
+from cli.label_figures import render_project
 from cli.label_screen import interview, show_question
 from protocol.labelling import AnswerRequest, ChangedAnswer, CorrectorInfo, HeadInfo, ProjectInfo, QuestionRow, Questions
 
@@ -68,6 +68,16 @@ def test_the_screen_and_the_figures_say_which_head_divided_and_how_fit_each_is()
     shown = screen.export_text()
     for part in ("ab12cd34 spread joint  weight 0.40, log-loss 0.123, right 95%", "birch  3 rows", "DISTRUSTED", "by birch", "any member"):
         assert part in shown
+
+
+def test_figures_name_the_home_and_do_not_say_that_no_machine_read_rows_that_were_read() -> None:
+    info = msgspec.structs.replace(FakeClient(LABELS).get("", Questions, 0).info, home="mmmmmmmm", home_name="alder", rows=200, read=200)
+    screen = Console(width=120, record=True, file=io.StringIO())
+    screen.print(render_project(info))
+    shown = screen.export_text()
+    assert "alder (mmmmmmmm); rows and corrections are kept by 1 machine" in shown
+    assert "200, 200 read" in shown
+    assert "0 machines" not in shown
 
 
 def test_a_number_picks_a_label_and_enter_the_guess() -> None:
