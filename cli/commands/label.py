@@ -44,6 +44,7 @@ FEWEST_CHARACTERS = 4
 """Of a node's id."""
 LABELLED = "labelled"
 TOO_FEW = " a label yet, for moot knows too few answers: the same command with a larger --budget asks for them."
+BUDGET = 100
 CONTINUED = 8
 """Questions fetched at a time when answers come from a column."""
 
@@ -59,7 +60,7 @@ def label(
     text_column: Annotated[str | None, typer.Option("--text-column", help="The column to label; guessed where it is not given.")] = None,
     examples: Annotated[Path | None, typer.Option("--examples", help="A file with rows labelled already (columns text and label).")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Where the labelled file goes; by default beside the input.")] = None,
-    budget: Annotated[int, typer.Option("--budget", min=0, max=100_000, help="At most so many questions.")] = 100,
+    budget: Annotated[int | None, typer.Option("--budget", min=0, max=100_000, help="At most so many questions; else 100.")] = None,
     encoding: Annotated[str | None, typer.Option("--encoding", help="The file's encoding where it is not Unicode: cp1252, say.")] = None,
     oracle: Annotated[str | None, typer.Option("--oracle", help="Answer from this column instead of asking.")] = None,
     file: Annotated[Path | None, typer.Option("--file", help="With resume and export: where the file is on this machine.")] = None,
@@ -78,6 +79,10 @@ def label(
         if what == "distrust":
             _distrust(target, client, id, DistrustRequest(node, undo) if len(node) >= FEWEST_CHARACTERS else None)
             return None
+        if budget is not None:
+            raise InvalidRequest(
+                f"`moot label {what}` takes no --budget: `moot label FILE` with the same labels and a larger one asks on.", param="budget"
+            )
         if what in ("resume", "export"):
             return _finish(target, client, what, id, (file, text_column, encoding, out))
         _verb(target, client, what, id, pause)
@@ -93,7 +98,7 @@ def label(
     target.say(
         f"{pile.path}: {rows} rows, {pile.kind} in {pile.encoding.removesuffix('-sig')}, labelling the column '{pile.column}'{others}"
     )
-    info = client.post("/v1/labelling", ProjectInfo, _request(pile, named, budget, local), PATIENCE_S)
+    info = client.post("/v1/labelling", ProjectInfo, _request(pile, named, BUDGET if budget is None else budget, local), PATIENCE_S)
     target.say(f"project {info.id}" + (", which goes on" if info.rows else ""))
     if info.phase == "filling":
         _send_examples(client, info, known)
@@ -101,7 +106,7 @@ def label(
     _wait(client, info)
     if oracle is not None:
         _answer_from(client, info.id, pile, oracle)
-    elif budget:
+    elif budget != 0:
         from cli.label_screen import interview
 
         interview(client, info.id)

@@ -28,6 +28,11 @@ class FakeClient:
             "p", "pile", "asking", labels, 3, 3, 0, 0, 0, 0, 9, False, [], {}, None, None, "Nothing is left to ask."
         )  # fmt: skip
 
+    def spend(self) -> None:
+        """Every answer of the budget was given."""
+        self.sent = [AnswerRequest(row, "billing") for row in range(3)]
+        self._info = msgspec.structs.replace(self._info, corrections=9, hint="The budget of 9 answers is spent.")
+
     def get(self, path: str, shape: type[Any], timeout_s: float) -> Questions:
         known = {answer.row for answer in self.sent if not answer.undo}
         left = [QuestionRow(row, f"text {row}", "shipping", 0.6) for row in range(3) if row not in known]
@@ -153,6 +158,15 @@ def test_backspace_takes_a_digit_back() -> None:
 def test_a_number_that_no_label_has_takes_its_enter_with_it() -> None:
     many = [f"label {number}" for number in range(1, 13)]
     assert answers("99\nq", many) == []
+
+
+def test_a_spent_budget_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+    client = FakeClient(LABELS)
+    client.spend()
+    interview(cast(Client, client), "p", lambda: "", lambda prompt: "")
+    assert "The budget of 9 answers is spent. `moot label FILE` with the same labels and a larger --budget" in " ".join(
+        capsys.readouterr().err.split()
+    )
 
 
 def test_an_interrupt_pauses() -> None:
