@@ -103,6 +103,7 @@ def _gemma(shelf: Shelf, name: str, seed: int, gemma: Gemma, tell: Callable[[str
     found = report.results[f"guests: Gemma on {name}, seed {seed}, {ANSWERS} answers"] = {
         "trial": guest.reason,
         "asked": guest.admitted,
+        "weight": guest.weight,
         "corrections it read": guest.corrections,
         "wealth": round(guest.odds, 3),
         "accuracy on these corrections, of the heads and its own": [round(float(share), 3) for share in np.mean(right, axis=0)],

@@ -142,7 +142,9 @@ async def by_project(call: Call[Any], request: ConsensusRequest, project: str) -
 
 def _detail(row: RowLabel) -> str:
     """What a person should know beside the answer."""
-    unsure = f"The project is unsure: {row.abstained}." if row.abstained else ""
+    nearest = f"; the nearest is {row.best}" if row.best else ""
+    why = {"unsure": "The project is unsure", "none of these": "This looks like none of the project's labels"}
+    unsure = f"{why.get(row.abstained, row.abstained)}{nearest}." if row.abstained else ""
     late = f"{', '.join(row.late)} did not vote in time." if row.late else ""
     return " ".join(filter(None, (unsure, late)))
 
