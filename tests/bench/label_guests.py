@@ -83,12 +83,14 @@ def _gemma(shelf: Shelf, name: str, seed: int, gemma: Gemma, tell: Callable[[str
     made = project(rows, seed)
     made.answer(16)
     right: list[tuple[bool, bool]] = []
+    wealth: list[float] = []
     while len(made.bench.answers) < ANSWERS:
         made.answer(16)
         while (wish := made.bench.wish("gemma")) is not None and wish.tried:
             tell(f"guests: Gemma reads {len(wish.texts)} corrections of {name}, seed {seed}")
             votes = gemma.votes(wish, made.labels)
             made.bench.hear("gemma", wish, votes)
+            wealth.append(round(made.bench.guests.known["gemma"].odds, 2))
             right += [
                 (int(one.shares.argmax()) == answer, int(vote.argmax()) == answer)
                 for one, answer, vote in zip(wish.tried, wish.answers, votes, strict=True)
@@ -105,7 +107,7 @@ def _gemma(shelf: Shelf, name: str, seed: int, gemma: Gemma, tell: Callable[[str
         "asked": guest.admitted,
         "weight": guest.weight,
         "corrections it read": guest.corrections,
-        "wealth": round(guest.odds, 3),
+        "wealth after each time it read": wealth,
         "accuracy on these corrections, of the heads and its own": [round(float(share), 3) for share in np.mean(right, axis=0)],
         "rows of the pile that the heads are as unsure of": int((sure[left] <= limit).sum()),
         "of them it read": len(read),
