@@ -28,6 +28,7 @@ AROUND = 10
 FEWEST_LINES = 3
 LISTED = 24
 """Labels listed under a row; the others are found by name."""
+MORE = "`moot label FILE` with the same labels and a larger --budget asks on"
 NAMED = 4
 """Machines named beside a question."""
 
@@ -48,7 +49,8 @@ def interview(client: Client, project: str, read_key: ReadKey | None = None, rea
     while True:
         asked = client.get(f"{path}/next", Questions, PATIENCE_S)
         if not asked.questions and again is None:
-            screen.print(Text(asked.info.hint))
+            spent = asked.info.corrections >= asked.info.budget
+            screen.print(Text(asked.info.hint + f" {MORE}." * spent))
             return
         question = again or asked.questions[0]
         screen.print(show_question(question, asked.info, screen.width, screen.height))

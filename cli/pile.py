@@ -79,12 +79,12 @@ def open_pile(path: Path, column: str | None = None, encoding: str | None = None
 
 
 def fingerprint(pile: Pile, labels: Iterable[str]) -> str:
-    """What tells this project from others: the file's content, its column and the labels given."""
+    """What tells this project from others: the file's content, its column and the labels given, in whatever order."""
     digest = hashlib.sha256()
     with pile.path.open("rb") as stream:
         while block := stream.read(1 << 20):
             digest.update(block)
-    digest.update(json.dumps([pile.column, list(labels)]).encode())
+    digest.update(json.dumps([pile.column, sorted(labels)]).encode())
     return digest.hexdigest()
 
 

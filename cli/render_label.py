@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from rich.console import RenderableType
@@ -14,20 +13,14 @@ SHOWN = 8
 """Machines named at once."""
 
 
-def render_projects(projects: Sequence[ProjectInfo]) -> RenderableType:
-    """One row a project."""
-    rows = [[info.id, info.name, info.phase, str(info.rows), str(info.corrections)] for info in projects]
-    return table(["project", "pile", "phase", "rows", "answers"], rows, right={3, 4}, empty="No projects: `moot label FILE` starts one.")
-
-
 def render_project(info: ProjectInfo) -> RenderableType:
     """Everything about a project, a line each."""
     rows: list[list[str | Any]] = [
         ["project", info.id],
         ["pile", info.name],
         ["phase", f"{info.phase}: {info.hint}" if info.hint else info.phase],
-        ["rows", f"{info.rows}, {info.read} read by {len(info.helpers)} machine{'s' * (len(info.helpers) != 1)}"],
-        ["home", f"{info.home}; rows and corrections are kept by {info.holders} machine{'s' * (info.holders > 1)}"],
+        ["rows", _read(info)],
+        ["home", f"{_home(info)}; rows and corrections are kept by {_count(info.holders, 'machine')}"],
         ["learners", divided(info)],
         ["labels", ", ".join(info.labels)],
         [
@@ -50,13 +43,14 @@ def render_project(info: ProjectInfo) -> RenderableType:
     rows += [["division", line] for line in info.divisions]
     rows += [["guest", f"{guest.name}  weight {guest.weight:.2f}, {guest.reason}"] for guest in info.guests]
     rows += [
-        ["machine", f"{helper.node_id}  {helper.rows} rows{'  BARRED: it sent wrong work' * helper.barred}"] for helper in info.helpers
+        ["machine", f"{helper.node_id}  {_count(helper.rows, 'row')}{'  BARRED: it sent wrong work' * helper.barred}"]
+        for helper in info.helpers
     ]
     return table(["", ""], rows)
 
 
 def _corrected(one: CorrectorInfo) -> str:
-    what = "DISTRUSTED: its corrections are taken out" if one.distrusted else f"{one.corrections} rows"
+    what = "DISTRUSTED: its corrections are taken out" if one.distrusted else _count(one.corrections, "row")
     return f"{what} ({one.node_id[:8]})"
 
 
@@ -72,5 +66,24 @@ def divided(info: ProjectInfo) -> str:
     """Where the project's learners are."""
     if not info.learners:
         return "on no machine yet: they are made when the first question is asked"
-    count = len(info.learners)
-    return f"divided onto {count} machine{'s' * (count > 1)} ({', '.join(info.learners[:SHOWN])}{', ...' * (count > SHOWN)})"
+    names = ", ".join([*info.learners[:SHOWN], *["..."] * (len(info.learners) > SHOWN)])
+    return f"divided onto {_count(len(info.learners), 'machine')} ({names})"
+
+
+def render_projects(projects: list[ProjectInfo]) -> RenderableType:
+    rows = [[info.id, info.name, info.phase, str(info.rows), str(info.corrections)] for info in projects]
+    return table(["project", "pile", "phase", "rows", "answers"], rows, right={3, 4}, empty="No projects: `moot label FILE` starts one.")
+
+
+def _read(info: ProjectInfo) -> str:
+    """Which machines read the rows, only its home knows."""
+    by = f" by {_count(len(info.helpers), 'machine')}" if info.helpers else ""
+    return f"{info.rows}, {info.read} read{by}"
+
+
+def _home(info: ProjectInfo) -> str:
+    return f"{info.home_name} ({info.home})" if info.home_name and info.home_name != info.home else info.home
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"

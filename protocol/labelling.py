@@ -150,6 +150,7 @@ class ProjectInfo(Struct, frozen=True):
     """One sentence for people."""
     home: str = ""
     """The node where it was started."""
+    home_name: str = ""
     holders: int = 1
     """Live nodes that hold its corrections and learners."""
     latest_changes: list[ChangedAnswer] = []
@@ -201,6 +202,8 @@ class RowLabel(Struct, frozen=True):
     """Each learner's choice, `name=label` separated by `; `."""
     best: str = ""
     """The likeliest label, also when it abstains."""
+    calibrated: bool = True
+    """Whether the confidence rests on corrections held back; false while there are too few of them."""
     late: list[str] = []
     """Guests (brains that vote where the learners are unsure) that were asked about a new text and had no vote in time."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -41,6 +42,9 @@ SHOWN = 8
 """Labels named at once."""
 FEWEST_CHARACTERS = 4
 """Of a node's id."""
+LABELLED = "labelled"
+TOO_FEW = " a label yet, for moot knows too few answers: the same command with a larger --budget asks for them."
+BUDGET = 100
 CONTINUED = 8
 """Questions fetched at a time when answers come from a column."""
 
@@ -56,9 +60,10 @@ def label(
     text_column: Annotated[str | None, typer.Option("--text-column", help="The column to label; guessed where it is not given.")] = None,
     examples: Annotated[Path | None, typer.Option("--examples", help="A file with rows labelled already (columns text and label).")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Where the labelled file goes; by default beside the input.")] = None,
-    budget: Annotated[int, typer.Option("--budget", min=0, max=100_000, help="At most so many questions.")] = 100,
+    budget: Annotated[int | None, typer.Option("--budget", min=0, max=100_000, help="At most so many questions; else 100.")] = None,
     encoding: Annotated[str | None, typer.Option("--encoding", help="The file's encoding where it is not Unicode: cp1252, say.")] = None,
     oracle: Annotated[str | None, typer.Option("--oracle", help="Answer from this column instead of asking.")] = None,
+    file: Annotated[Path | None, typer.Option("--file", help="With resume and export: where the file is on this machine.")] = None,
     local: Annotated[bool, typer.Option("--local", help="Keep the text on the daemon's machine.")] = False,
     undo: Annotated[bool, typer.Option("--undo", help="With distrust: take what the node says from now on.")] = False,
     pause: Annotated[bool, typer.Option("--pause", help="With guests: no brain reads rows of the project until `guests` again.")] = False,
@@ -74,7 +79,14 @@ def label(
         if what == "distrust":
             _distrust(target, client, id, DistrustRequest(node, undo) if len(node) >= FEWEST_CHARACTERS else None)
             return None
-        return _verb(target, client, what, id, text_column, encoding, out, pause)
+        if budget is not None:
+            raise InvalidRequest(
+                f"`moot label {what}` takes no --budget: `moot label FILE` with the same labels and a larger one asks on.", param="budget"
+            )
+        if what in ("resume", "export"):
+            return _finish(target, client, what, id, (file, text_column, encoding, out))
+        _verb(target, client, what, id, pause)
+        return None
     pile = open_pile(Path(what), text_column, encoding)
     place = _place(pile, out)
     if oracle is not None and oracle not in pile.columns:
@@ -86,7 +98,7 @@ def label(
     target.say(
         f"{pile.path}: {rows} rows, {pile.kind} in {pile.encoding.removesuffix('-sig')}, labelling the column '{pile.column}'{others}"
     )
-    info = client.post("/v1/labelling", ProjectInfo, _request(pile, named, budget, local), PATIENCE_S)
+    info = client.post("/v1/labelling", ProjectInfo, _request(pile, named, BUDGET if budget is None else budget, local), PATIENCE_S)
     target.say(f"project {info.id}" + (", which goes on" if info.rows else ""))
     if info.phase == "filling":
         _send_examples(client, info, known)
@@ -94,36 +106,55 @@ def label(
     _wait(client, info)
     if oracle is not None:
         _answer_from(client, info.id, pile, oracle)
-    elif budget:
+    elif budget != 0:
         from cli.label_screen import interview
 
         interview(client, info.id)
     return _export(target, client, info.id, pile, place)
 
 
-def _verb(
-    target: Target, client: Client, verb: str, project: str, column: str | None, encoding: str | None, out: Path | None, pause: bool
-) -> int | None:
+def _verb(target: Target, client: Client, verb: str, project: str, pause: bool) -> None:
     if verb == "ls":
         target.show(client.get("/v1/labelling", list[ProjectInfo]), render_projects)
-        return None
-    if not project:
-        raise InvalidRequest(f"`moot label {verb}` needs the id of a project: `moot label ls` lists them.")
+        return
+    _check_named(verb, project)
     if verb == "guests":
         target.show(client.post(f"{_path(project)}/guests", ProjectInfo, GuestsRequest(not pause), PATIENCE_S), render_project)
-        return None
+        return
+    target.show(client.get(_path(project), ProjectInfo), render_project)
+
+
+def _finish(
+    target: Target, client: Client, verb: str, project: str, files: tuple[Path | None, str | None, str | None, Path | None]
+) -> int | None:
+    """Ask on, and write the file if it is on this machine: answers are taken wherever somebody sits.
+
+    `files`: where the input is, its column, its encoding, where the output goes.
+    """
+    _check_named(verb, project)
+    file, column, encoding, out = files
     info = client.get(_path(project), ProjectInfo)
-    if verb in ("show", "stats"):
-        target.show(info, render_project)
-        return None
-    pile = open_pile(Path(info.name), column, encoding)
-    place = _place(pile, out)
+    path = file or Path(info.name)
+    here = verb == "export" or file is not None or path.is_file()
+    if verb == "export" and file is None and not path.is_file():
+        raise InvalidRequest(f"The file of project {project}, {path}, is not on this machine: name it with --file.", param="file")
+    pile = open_pile(path, column, encoding) if here else None
+    place = _place(pile, out) if pile is not None else None
     if verb == "resume":
         from cli.label_screen import interview
 
         _wait(client, info)
         interview(client, project)
+    if pile is None or place is None:
+        target.say(f"{path} is not on this machine, so nothing is written: `moot label export {project} --file PATH` writes it.")
+        target.show(client.get(_path(project), ProjectInfo), render_project)
+        return None
     return _export(target, client, project, pile, place)
+
+
+def _check_named(verb: str, project: str) -> None:
+    if not project:
+        raise InvalidRequest(f"`moot label {verb}` needs the id of a project: `moot label ls` lists them.")
 
 
 def _distrust(target: Target, client: Client, project: str, request: DistrustRequest | None) -> None:
@@ -244,13 +275,22 @@ def _export(target: Target, client: Client, project: str, pile: Pile, place: Pat
     info = client.get(_path(project), ProjectInfo)
     if count_rows(pile) != info.rows:
         raise NotFound(f"{pile.path} has not the {info.rows} rows of project {project}: has the file changed?")
-    count = write(pile, place, _labels(client, project, info.rows))
+    kinds = Counter[str]()
+    count = write(pile, place, _counted(_labels(client, project, info.rows), kinds))
     receipt = client.post(f"{_path(project)}/receipt", ReceiptInfo, timeout_s=PATIENCE_S * 2)
-    target.say(f"{count} rows written to {place}; receipt {receipt.root}")
-    if not info.heads:
-        target.say("No row has a label yet, for moot knows too few answers: the same command with a larger --budget asks for them.")
+    told = ", ".join(f"{kinds[kind]} {kind}" for kind in (LABELLED, *sorted(kinds.keys() - {LABELLED})))
+    target.say(f"{count} rows written to {place} ({told}); receipt {receipt.root}")
+    if kinds[LABELLED] <= info.corrections and count > info.corrections:
+        target.say(("Only rows that were answered have" if kinds[LABELLED] else "No row has") + TOO_FEW)
     target.show(info, render_project)
     return None
+
+
+def _counted(labels: Iterator[RowLabel], kinds: Counter[str]) -> Iterator[RowLabel]:
+    """The same labels; how many rows have one, and why the others have none, is counted on the way."""
+    for label in labels:
+        kinds[label.abstained or LABELLED] += 1
+        yield label
 
 
 def count_rows(pile: Pile) -> int:

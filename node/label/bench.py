@@ -239,7 +239,8 @@ class Bench:
             why = "none of these" if verdict.strangeness[row] > self._limit else "unsure" if sure[row] < SURE else ""
             votes = "; ".join(f"{name}={labels[int(choice)]}" for name, choice in zip(self.panel.names, choices[:, row], strict=True))
             label = "" if why else labels[int(best[row])]
-            out.append(RowLabel(label, round(float(sure[row]), 4), round(float(agreement[row]), 4), why, votes, labels[int(best[row])]))
+            confidence, agreed = round(float(sure[row]), 4), round(float(agreement[row]), 4)
+            out.append(RowLabel(label, confidence, agreed, why, votes, labels[int(best[row])], self._estimate is not None))
         return out
 
 

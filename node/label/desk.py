@@ -137,7 +137,7 @@ class Desk:
     async def distrust(self, project: str, request: DistrustRequest) -> ProjectInfo:
         """Take a node's corrections out of the project. Raises `InvalidRequest` unless it is one that corrected or was distrusted."""
         info = await self.info(project)
-        nodes = [one.node_id for one in info.correctors if one.node_id.startswith(request.node)]
+        nodes = [one.node_id for one in info.correctors if one.node_id.startswith(request.node) or one.name == request.node]
         if len(nodes) != 1:
             there = ", ".join(f"{one.node_id[:8]} ({one.name})" for one in info.correctors) or "nobody yet"
             raise InvalidRequest(f"'{request.node}' names {len(nodes)} nodes of those that corrected: {there}.", param="node")

@@ -20,6 +20,8 @@ from node.label.views import Matrix
 AGENTS = 3
 SHOTS = 16
 """Examples an agent is shown: one of each label first, so with more labels than this it does not know them all."""
+SHARE = 2 / 3
+"""Of the corrections an agent is shown at most: else, while they are few, all agents would be shown the same."""
 SHOWN = 160
 """Characters of a text that a model reads: a prompt stays short whatever the rows are."""
 TASK = 'What is this message about? "{}"'
@@ -76,6 +78,6 @@ def _draw(wish: Wish, rng: random.Random) -> list[int]:
     for at in order:
         label = wish.known[at][1]
         rank[at] = seen[label] = seen.get(label, -1) + 1
-    shown = sorted(order, key=lambda at: rank[at])[:SHOTS]
+    shown = sorted(order, key=lambda at: rank[at])[: min(SHOTS, round(len(order) * SHARE))]
     rng.shuffle(shown)
     return shown

@@ -14,6 +14,7 @@ from protocol.labelling import ChangedAnswer, CorrectorInfo, HeadInfo, HelperInf
 
 SHOWN_DEAD = 3
 SHOWN_DIVISIONS = 5
+SHOWN_ID = 8
 
 
 class Standing:
@@ -56,10 +57,11 @@ class Standing:
             held_back=bench.held_back() if bench else None,
             hint=hint,
             home=record.home or show_id(self._me),
+            home_name=self._home_name(project, record),
             holders=self._sharing.holders(project) if project in self._sharing.charters else 1,
             latest_changes=[ChangedAnswer(row, former, label, self._name(author)) for row, former, label, author in latest],
             guests=bench.guest_infos() if bench else [],
-            learners=[self._around.name_of(node) for node in self._learners(project)],
+            learners=self._told_apart(self._learners(project)),
             agents=self._heads(project, said),
             divisions=self._divisions(said),
             correctors=await self._correctors(project),
@@ -124,6 +126,14 @@ class Standing:
         ]
         gone = distrusted - {node_id_of(key) for key, _ in await self._book.authors(project)}
         return found + [CorrectorInfo(show_id(node), self._around.name_of(node), 0, distrusted=True) for node in sorted(gone)]
+
+    def _told_apart(self, nodes: list[NodeId]) -> list[str]:
+        """Names of machines; those that share a name with the beginning of their id."""
+        names = [self._around.name_of(node) for node in nodes]
+        return [name if names.count(name) == 1 else f"{name} {show_id(node)[:SHOWN_ID]}" for node, name in zip(nodes, names, strict=True)]
+
+    def _home_name(self, project: str, record: ProjectRecord) -> str:
+        return self._name(self._sharing.charters[project].author) if record.home else self._around.name_of(self._me)
 
     def _name(self, key: bytes) -> str:
         """Of the machine with this key; empty for none."""

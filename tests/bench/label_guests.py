@@ -17,7 +17,7 @@ import numpy as np
 from node.label.bench import Bench
 from node.label.book import Batch
 from node.label.crew import pack
-from node.label.guests import AS_UNSURE, WEIGHTS, Guest, Tried, Wish, joined
+from node.label.guests import AS_UNSURE, PATIENCE, WEIGHTS, Guest, Tried, Wish, joined
 from node.label.heads import logs
 from node.label.views import Matrix
 from tests.bench.label_data import Array, Shelf, Split
@@ -82,26 +82,43 @@ def _gemma(shelf: Shelf, name: str, seed: int, gemma: Gemma, tell: Callable[[str
     rows = shelf.load(f"{name}_train")
     made = project(rows, seed)
     made.answer(16)
+    right: list[tuple[bool, bool]] = []
+    wealth: list[float] = []
     while len(made.bench.answers) < ANSWERS:
         made.answer(16)
         while (wish := made.bench.wish("gemma")) is not None and wish.tried:
             tell(f"guests: Gemma reads {len(wish.texts)} corrections of {name}, seed {seed}")
-            made.bench.hear("gemma", wish, gemma.votes(wish, made.labels))
+            votes = gemma.votes(wish, made.labels)
+            made.bench.hear("gemma", wish, votes)
+            wealth.append(round(made.bench.guests.known["gemma"].odds, 2))
+            right += [
+                (int(one.shares.argmax()) == answer, int(vote.argmax()) == answer)
+                for one, answer, vote in zip(wish.tried, wish.answers, votes, strict=True)
+            ]
     guest = made.bench.guests.known["gemma"]
     shares = made.bench.panel.judge_pile().shares
     sure = shares.max(1)
     index = {label: at for at, label in enumerate(made.labels)}
     left = [row for row in range(len(rows.texts)) if row not in made.bench.answers and rows.gold[row] in index]
-    limit = float(np.quantile(guest.sureness, AS_UNSURE))
+    limit = float(np.quantile(guest.sureness[-PATIENCE:], AS_UNSURE))
     read = sorted((row for row in left if sure[row] <= limit), key=lambda row: float(sure[row]))[:UNSURE]
+    found = report.results[f"guests: Gemma on {name}, seed {seed}, {ANSWERS} answers"] = {
+        "trial": guest.reason,
+        "asked": guest.admitted,
+        "weight": guest.weight,
+        "corrections it read": guest.corrections,
+        "wealth after each time it read": wealth,
+        "accuracy on these corrections, of the heads and its own": [round(float(share), 3) for share in np.mean(right, axis=0)],
+        "rows of the pile that the heads are as unsure of": int((sure[left] <= limit).sum()),
+        "of them it read": len(read),
+    }
+    if not read:
+        return
     known = tuple((rows.texts[row], index[str(label)]) for row, label in made.bench.answers.items())
     tell(f"guests: Gemma reads {len(read)} rows of {name}, seed {seed}")
     votes = gemma.votes(Wish(tuple(rows.texts[row] for row in read), tuple(read), known, shares.shape[1]), made.labels)
     gold = np.array([index[rows.gold[row]] for row in read])
-    report.results[f"guests: Gemma on {name}, seed {seed}, {ANSWERS} answers"] = {
-        "trial": guest.reason,
-        "rows of the pile that the heads are as unsure of": sum(sure[row] <= limit for row in left),
-        "of them it read": len(read),
+    found |= {
         "accuracy of the heads on them": _right(shares[read], gold),
         "its own": _right(votes, gold),
         **{f"together at weight {weight}": _right(joined_all(shares[read], votes, weight), gold) for weight in WEIGHTS},

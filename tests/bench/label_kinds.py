@@ -4,13 +4,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from node.label.calibration import calibrate
 from node.label.fewshot import AGENTS, round_of
-from node.label.guests import AS_UNSURE, FEWEST, Wish
+from node.label.guests import AS_UNSURE, FEWEST, PATIENCE, Wish
 from node.label.heads import GraphHead, logs, softmax
 from node.label.panel import Panel, Verdict
 from node.label.views import Matrix
@@ -38,11 +41,20 @@ class Gemma:
         self.seconds = 0.0
 
     def votes(self, wish: Wish, labels: Sequence[str]) -> Matrix:
+        """Probabilities of shape (texts, labels); kept under `MOOT_LABEL_CACHE` for what is asked alike."""
         asked = round_of(wish, labels, self._brain.name, seed=1)
+        key = hashlib.sha256(f"{self._brain.fingerprint} {asked}".encode()).hexdigest()[:24]
+        folder = os.environ.get("MOOT_LABEL_CACHE")
+        kept = Path(folder or ".") / f"gemma-{key}.npy"
+        if folder and kept.exists():
+            found: Matrix = np.load(kept, allow_pickle=False)
+            return found
         began = RUNTIME.monotonic()
         votes = asked.votes(self._brain.choose(asked.asks), len(wish.texts))
         self.seconds += RUNTIME.monotonic() - began
         self.rows += len(wish.texts)
+        if folder:
+            np.save(kept, votes)
         return votes
 
 
@@ -63,7 +75,8 @@ def measure(shelf: Shelf, choice: str, tell: Callable[[str], None], report: Repo
         if len(bench.answers) in stops:
             tell(f"kinds at {len(bench.answers)} answers")
             _stage(len(bench.answers), made, test, gemma, report)
-    report.results["kinds: rows Gemma reads in a second"] = round(gemma.rows / gemma.seconds, 1)
+    if gemma.rows:
+        report.results["kinds: rows Gemma reads in a second"] = round(gemma.rows / gemma.seconds, 1)
 
 
 def _stage(answers: int, made: Project, test: Split, gemma: Gemma, report: Report) -> None:
@@ -74,19 +87,26 @@ def _stage(answers: int, made: Project, test: Split, gemma: Gemma, report: Repor
     gold = np.array([index.get(str(label), -1) for label in test.gold])
     known = tuple((made.texts[row], index[str(label)]) for row, label in made.bench.answers.items())
     alone = gemma.votes(Wish(tuple(test.texts), (), known, len(made.labels)), made.labels)
-    unsure = verdict.shares.max(1) <= np.quantile(guest.sureness, AS_UNSURE)
+    unsure = verdict.shares.max(1) <= np.quantile(guest.sureness[-PATIENCE:], AS_UNSURE)
     rows = {
         "heads (the product without Gemma)": verdict.shares,
         "graph heads only": _only(made.bench.panel, verdict, graph=True),
         "logistic heads only": _only(made.bench.panel, verdict, graph=False),
         f"Gemma few-shot alone, {AGENTS} agents": alone,
         f"the product with Gemma as a guest, weight {guest.weight}": _with(verdict.shares, alone, unsure, guest.weight),
-        f"Gemma asked at weight {FORCED} whatever its trial said": _with(verdict.shares, alone, unsure, FORCED),
+        f"Gemma forced in at weight {FORCED}, on rows that it would be asked about": _with(verdict.shares, alone, unsure, FORCED),
+        f"Gemma forced in at weight {FORCED}, on every row": joined_all(verdict.shares, alone, FORCED),
     }
     report.results[f"kinds: {NAME}, {answers} answers, {TEST} rows, accuracy and log-loss"] = {
         who: _score(shares, gold) for who, shares in rows.items()
     }
-    report.results[f"kinds: Gemma's trial, {answers} answers"] = {"reason": guest.reason, "rows it would be asked about": int(unsure.sum())}
+    report.results[f"kinds: Gemma's trial, {answers} answers"] = {
+        "asked": guest.admitted,
+        "corrections it read": guest.corrections,
+        "wealth": round(guest.odds, 3),
+        "reason": guest.reason,
+        "rows it would be asked about": int(unsure.sum()),
+    }
 
 
 def _with(shares: Matrix, votes: Matrix, unsure: Array, weight: float) -> Matrix:

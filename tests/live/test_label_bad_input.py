@@ -169,3 +169,20 @@ def test_the_same_file_started_twice_at_once_is_one_project_and_a_later_answer_w
     assert run(["label", "show", project.id]) == 0
     assert "row 8: second (was first)" in capsys.readouterr().out
     assert client.get(f"{path}/next?count=1", Questions, PATIENCE_S).questions == []
+
+
+def test_where_the_file_is_not_answers_are_taken_and_it_is_written_from_where_it_is(
+    node: LiveSwarm, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert label(place, "wide.csv", "--labels c,d --budget 0") == 0
+    assert "3 rows written" in capsys.readouterr().err
+    project = next(info.id for info in projects(node) if info.labels == ["c", "d"])
+    (place / "wide.csv").rename(place / "elsewhere.csv")
+    (place / "wide_labelled.csv").unlink()
+    assert run(["label", "resume", project]) == 0
+    assert "is not on this machine, so nothing is written" in " ".join(capsys.readouterr().err.split())
+    assert run(["label", "export", project]) == 2
+    assert "name it with --file" in " ".join(capsys.readouterr().err.split())
+    assert run(["label", "export", project, "--file", str(place / "elsewhere.csv")]) == 0
+    assert "(0 labelled, 3 unsure)" in " ".join(capsys.readouterr().err.split())
+    assert len(written(place / "elsewhere_labelled.csv")) == 3

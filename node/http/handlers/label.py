@@ -93,6 +93,8 @@ async def distrust(call: Call[DistrustRequest]) -> ProjectInfo:
 
 PANELS_ONLY = ("choices", "embedding", "kind", "agents", "quorum", "system", "brain", "temperature")
 """Fields of a question that mean nothing to a labelling project."""
+MEASURED = "temperature on the project's corrections held back"
+UNMEASURED = "not measured yet: too few answers to hold any back, so a temperature usual for so few"
 
 
 async def by_project(call: Call[Any], request: ConsensusRequest, project: str) -> ConsensusAnswer:
@@ -123,7 +125,7 @@ async def by_project(call: Call[Any], request: ConsensusRequest, project: str) -
         question=text,
         answer=row.label or None,
         confidence=row.confidence,
-        basis=Basis("temperature", 0, None, 0, 0, "temperature on the project's corrections held back"),
+        basis=Basis("temperature", 0, None, 0, 0, MEASURED if row.calibrated else UNMEASURED),
         agreement=row.agreement,
         degraded=False,
         votes=votes,
@@ -140,7 +142,9 @@ async def by_project(call: Call[Any], request: ConsensusRequest, project: str) -
 
 def _detail(row: RowLabel) -> str:
     """What a person should know beside the answer."""
-    unsure = f"The project is unsure: {row.abstained}." if row.abstained else ""
+    nearest = f"; the nearest is {row.best}" if row.best else ""
+    why = {"unsure": "The project is unsure", "none of these": "This looks like none of the project's labels"}
+    unsure = f"{why.get(row.abstained, row.abstained)}{nearest}." if row.abstained else ""
     late = f"{', '.join(row.late)} did not vote in time." if row.late else ""
     return " ".join(filter(None, (unsure, late)))
 

@@ -73,11 +73,20 @@ def test_a_projects_answer_says_what_it_is(moot: Moot, api: str, daemon: FakeDae
     assert "3 heads voted" in facts["agreement"]
 
 
+def test_a_project_with_few_answers_does_not_call_its_confidence_measured(moot: Moot, daemon: FakeDaemon) -> None:
+    daemon.labelling = FakeLabelling(RowLabel("billing", 0.99, 1.0, "", "words=billing", calibrated=False))
+    with serving(daemon) as url:
+        shown = moot("ask", "Where is my refund?", "--project", PROJECT, "--api", url)
+    assert "not measured yet: too few answers" in " ".join(shown.out.split())
+    assert "held back" not in shown.out
+
+
 def test_a_project_that_is_unsure_abstains(moot: Moot, daemon: FakeDaemon) -> None:
-    daemon.labelling = FakeLabelling(RowLabel("", 0.4, 0.5, "unsure", "words=billing; near=delivery"))
+    daemon.labelling = FakeLabelling(RowLabel("", 0.4, 0.5, "unsure", "words=billing; near=delivery", "billing"))
     with serving(daemon) as url:
         shown = moot("ask", "Where?", "--project", PROJECT, "--api", url)
         assert (shown.code, "abstained" in shown.out, PROJECT in shown.out) == (4, True, True)
+        assert "The project is unsure; the nearest is billing." in " ".join(shown.out.split())
         assert moot("ask", "Where?", "--project", PROJECT, "--agents", "3", "--api", url).code == 2
         assert moot("ask", "Where?", "--project", "other", "--api", url).code == 1
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cli import pile as piles
-from cli.pile import open_pile, write
+from cli.pile import fingerprint, open_pile, write
 from protocol.errors import InvalidRequest, NotAvailable, UserError
 from protocol.labelling import RowLabel
 
@@ -98,6 +98,14 @@ def test_parquet_without_pyarrow_says_what_to_install(tmp_path: Path, monkeypatc
 def test_the_likely_column_is_guessed(tmp_path: Path) -> None:
     assert open_pile(made(tmp_path, "subject;Body;id\na;hello;1\n")).column == "Body"
     assert open_pile(made(tmp_path, "a,b\nx,much longer\n", "b.csv")).column == "b"
+
+
+def test_labels_in_another_order_are_the_same_project(tmp_path: Path) -> None:
+    path = tmp_path / "pile.txt"
+    path.write_text("one\ntwo\n")
+    pile = open_pile(path)
+    assert fingerprint(pile, ["a", "b"]) == fingerprint(pile, ["b", "a"])
+    assert fingerprint(pile, ["a", "b"]) != fingerprint(pile, ["a", "c"])
 
 
 def test_the_output_keeps_columns_and_order_and_does_not_overwrite_a_label(tmp_path: Path) -> None:

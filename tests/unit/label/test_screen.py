@@ -28,6 +28,11 @@ class FakeClient:
             "p", "pile", "asking", labels, 3, 3, 0, 0, 0, 0, 9, False, [], {}, None, None, "Nothing is left to ask."
         )  # fmt: skip
 
+    def spend(self) -> None:
+        """Every answer of the budget was given."""
+        self.sent = [AnswerRequest(row, "billing") for row in range(3)]
+        self._info = msgspec.structs.replace(self._info, corrections=9, hint="The budget of 9 answers is spent.")
+
     def get(self, path: str, shape: type[Any], timeout_s: float) -> Questions:
         known = {answer.row for answer in self.sent if not answer.undo}
         left = [QuestionRow(row, f"text {row}", "shipping", 0.6) for row in range(3) if row not in known]
@@ -68,6 +73,16 @@ def test_the_screen_and_the_figures_say_which_head_divided_and_how_fit_each_is()
     shown = screen.export_text()
     for part in ("ab12cd34 spread joint  weight 0.40, log-loss 0.123, right 95%", "birch  3 rows", "DISTRUSTED", "by birch", "any member"):
         assert part in shown
+
+
+def test_figures_name_the_home_and_do_not_say_that_no_machine_read_rows_that_were_read() -> None:
+    info = msgspec.structs.replace(FakeClient(LABELS).get("", Questions, 0).info, home="mmmmmmmm", home_name="alder", rows=200, read=200)
+    screen = Console(width=120, record=True, file=io.StringIO())
+    screen.print(render_project(info))
+    shown = screen.export_text()
+    assert "alder (mmmmmmmm); rows and corrections are kept by 1 machine" in shown
+    assert "200, 200 read" in shown
+    assert "0 machines" not in shown
 
 
 def test_a_number_picks_a_label_and_enter_the_guess() -> None:
@@ -143,6 +158,15 @@ def test_backspace_takes_a_digit_back() -> None:
 def test_a_number_that_no_label_has_takes_its_enter_with_it() -> None:
     many = [f"label {number}" for number in range(1, 13)]
     assert answers("99\nq", many) == []
+
+
+def test_a_spent_budget_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+    client = FakeClient(LABELS)
+    client.spend()
+    interview(cast(Client, client), "p", lambda: "", lambda prompt: "")
+    assert "The budget of 9 answers is spent. `moot label FILE` with the same labels and a larger --budget" in " ".join(
+        capsys.readouterr().err.split()
+    )
 
 
 def test_an_interrupt_pauses() -> None:

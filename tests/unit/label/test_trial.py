@@ -160,6 +160,13 @@ def test_each_agent_is_shown_examples_of_its_own_and_never_votes_on_one_of_them(
     assert asked.asks[0].choices[0] == "top up"
 
 
+def test_agents_are_shown_examples_of_their_own_while_there_are_few() -> None:
+    known = tuple((f"text {row}", row % LABELS) for row in range(FEWEST))
+    asked = round_of(reading(("new",), known, LABELS), ["a", "b", "c", "d"], "gemma:270m", seed=1)
+    assert len({frozenset(example.question for example in ask.examples) for ask in asked.asks}) == AGENTS
+    assert all({example.answer for example in ask.examples} == {"a", "b", "c", "d"} for ask in asked.asks)
+
+
 def test_what_a_model_says_to_no_text_is_taken_off() -> None:
     known = tuple((f"text {row}", row % 2) for row in range(8))
     wish = reading(("new",), known, 2)
