@@ -19,7 +19,7 @@ BATCH = 8
 COMPANY = 0.5
 COMPANY_UNTIL = 48
 """Answers up to which company counts in full."""
-LIKENESS = 4
+LIKENESS = 2
 ROUNDS = 15
 RESTARTS = 3
 

@@ -24,7 +24,7 @@ Matrix: TypeAlias = NDArray[np.float32]
 
 BUCKETS = 2_048  # = 2 ** (32 - 21), see `_count`
 DIRECTIONS = 256
-NGRAM_WEIGHT = 0.6
+NGRAM_WEIGHT = 0.8
 FIT_ROWS = 4_000
 """Rows that the directions are fitted on, evenly spaced: more change them little and cost seconds."""
 MAX_CHARACTERS = 1_024
