@@ -78,10 +78,9 @@ class Life:
         for number in range(1, questions + 1):
             embedding = [rng.gauss(0.0, 1.0) for _ in range(DIM)]
             client.post("/v1/consensus", ConsensusAnswer, ConsensusRequest(embedding=embedding, agents=1, quorum=1, brain="tiny:mlp"))
-            self._births(number)
+            agents = self._settle(number)
             if number % 5 == 0:
                 self._say("step", question=number, population=len(self._known))
-        agents = self._settle()
         expected = self._founders + self._due(agents)
         machines = len({agent.node_id for agent in agents if agent.parent_id})
         self._say("end", population=len(agents), predicted=expected, machines_with_children=machines)
@@ -124,17 +123,24 @@ class Life:
             self._known.add(agent.agent_id)
         return agents
 
-    def _settle(self) -> list[AgentInfo]:
-        """Wait until every child that is due lives."""
+    def _settle(self, question: int) -> list[AgentInfo]:
+        """Wait until every child that is due lives, and every daemon has heard of it: the next one goes where there is most room then."""
         import threading
 
         pause = threading.Event()
-        for _ in range(int(SETTLE_S * 4)):
-            agents = self._births()
-            if len(agents) == self._founders + self._due(agents):
+        for _ in range(int(SETTLE_S * 20)):
+            agents = self._births(question)
+            if len(agents) == self._founders + self._due(agents) and all(heard == len(agents) for heard in self._heard()):
                 return agents
-            pause.wait(0.25)
-        raise NotAvailable(f"After {SETTLE_S:.0f} s there are {len(agents)} agents and {self._founders + self._due(agents)} were due.")
+            pause.wait(0.05)
+        due = self._founders + self._due(agents)
+        raise NotAvailable(f"After {SETTLE_S:.0f} s there are {len(agents)} agents, {due} were due, and the daemons have heard of {self._heard()}.")
+
+    def _heard(self) -> list[int]:
+        """Of how many agents each daemon knows."""
+        from protocol.api.nodes import Peers
+
+        return [sum(member.agents for member in daemon.client.get("/v1/peers", Peers).members) for daemon in self._daemons]
 
     def _say(self, what: str, **figures: int | str) -> None:
         if self._as_json:

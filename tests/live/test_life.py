@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -113,3 +116,14 @@ def test_agents_of_a_daemon_that_stays_dead_live_on_elsewhere_and_its_return_dou
     again.wait_ready()
     everyone = [again, *three.nodes[1:]]
     wait_until(lambda: sorted(agent.agent_id for agent in everybody(everyone)) == before, "the old copy to give way")
+
+
+def test_the_seed_experiment_over_four_daemons_ends_as_its_rule_predicts_and_spreads_the_children() -> None:
+    command = [sys.executable, "-m", "cli", "lab", "life", "--daemons", "4", "--json"]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
+    assert told.returncode == 0, told.stderr
+    events = [json.loads(line) for line in told.stdout.splitlines()]
+    end, births = events[-1], [event for event in events if event["type"] == "birth"]
+    assert end["population"] == end["predicted"] == 2 + len(births)
+    assert [event["population"] for event in events if event["type"] == "step"][-1] == end["population"]
+    assert end["machines_with_children"] == min(3, len(births))
