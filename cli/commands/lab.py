@@ -133,8 +133,8 @@ class Life:
             if len(agents) == self._founders + self._due(agents) and all(heard == len(agents) for heard in self._heard()):
                 return agents
             pause.wait(0.05)
-        due = self._founders + self._due(agents)
-        raise NotAvailable(f"After {SETTLE_S:.0f} s there are {len(agents)} agents, {due} were due, and the daemons have heard of {self._heard()}.")
+        due, heard = self._founders + self._due(agents), self._heard()
+        raise NotAvailable(f"After {SETTLE_S:.0f} s there are {len(agents)} agents, {due} were due, and the daemons know of {heard}.")
 
     def _heard(self) -> list[int]:
         """Of how many agents each daemon knows."""
