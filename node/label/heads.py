@@ -56,6 +56,10 @@ class Head(ABC):
     def pile(self) -> Matrix:
         """Votes on every row of the pile."""
 
+    def some(self, rows: Indices) -> Matrix:
+        """Votes on these rows of the pile."""
+        return self.pile()[rows]
+
     @abstractmethod
     def new(self, views: Views) -> Matrix:
         """Votes on rows that are not in the pile."""
@@ -115,8 +119,15 @@ class LogisticHead(Head):
             weights, momentum = moved, faster
         return weights
 
+    def inputs(self, rows: Indices | None = None) -> Matrix:
+        """What the head sees of the pile, or of some of its rows."""
+        return self._pile if rows is None else self._pile[rows]
+
     def pile(self) -> Matrix:
         return self._vote(self._pile)
+
+    def some(self, rows: Indices) -> Matrix:
+        return self._vote(self._pile[rows])
 
     def new(self, views: Views) -> Matrix:
         return self._vote(self.look(views))

@@ -15,6 +15,7 @@ import numpy as np
 from node.label.calibration import Calibration, Estimate, calibrate, usual
 from node.label.heads import GraphHead, Head, Indices, Workshop, founders, logs, softmax
 from node.label.lineup import Lineup
+from node.label.pupils import Pupils, milder
 from node.label.views import Matrix, Viewer, Views
 from protocol.heads import HeadGenome
 
@@ -44,7 +45,7 @@ class Verdict:
     shares: Matrix
     """Calibrated probabilities."""
     votes: tuple[Matrix, ...]
-    """Per head, in the order of `Panel.names`."""
+    """Per head, in the order of `Panel.names`; of a logistic one, its pupil's."""
     strangeness: Matrix
     """0 at home in the pile, towards 1 for a row that is like nothing in it: for "none of these"."""
 
@@ -83,6 +84,7 @@ class Panel:
         self.lineup = Lineup(workshop, genomes or founders())
         self.heads = self.lineup.founders
         """Those that vote."""
+        self._pupils, self._milder = Pupils(len(texts)), 1.0
         self._trust = np.ones(len(self.heads), np.float32)
         self.weights = np.full(len(self.heads), 1 / len(self.heads), np.float32)
         self._even: Matrix = np.zeros(1, np.float32)
@@ -110,6 +112,7 @@ class Panel:
         self._even = _evened(labels, count)
         if self.held_back is None:
             self.calibration = usual(len(rows), len(np.unique(labels)))
+        self._teach_on()
 
     def due(self, corrections: int) -> bool:
         """Whether `measure` would do something."""
@@ -147,24 +150,28 @@ class Panel:
         self.calibration = calibrate(self.held_back.scores, labels, known)
         self._stranger = float(np.quantile(self._strangeness(self._company_here[rows], votes), STRANGER))
         self._measured_at = len(rows)
+        self._teach_on()
 
     def estimate(self) -> Estimate | None:
         """Accuracy over the pile as it is labelled now, the user's answers with it; None before anything was measured."""
         if self.held_back is None:
             return None
-        scores = self._scores([head.pile() for head in self.heads], self._even)
+        votes = [self._pupils.pile(head, head.pile()) for head in self.heads]
+        scores = self._scores(votes, self._even) / np.float32(self._milder)
         return self.calibration.estimate(np.delete(scores, self._answered, axis=0), len(self._answered))
 
     def judge_pile(self) -> Verdict:
         """Every row of the pile."""
-        votes = tuple(head.pile() for head in self.heads)
-        return Verdict(self._pool(votes), votes, self._strangeness(self._company_here, votes))
+        taught = [head.pile() for head in self.heads]
+        votes = tuple(self._pupils.pile(head, vote) for head, vote in zip(self.heads, taught, strict=True))
+        return Verdict(self._pool(votes), votes, self._strangeness(self._company_here, taught))
 
     def judge(self, texts: Sequence[str], embeddings: Matrix) -> Verdict:
         """New rows."""
         views = self.viewer.see(texts, embeddings)
-        votes = tuple(head.new(views) for head in self.heads)
-        return Verdict(self._pool(votes), votes, self._strangeness(self._company(views), votes))
+        taught = [head.new(views) for head in self.heads]
+        votes = tuple(self._pupils.new(head, views, vote) for head, vote in zip(self.heads, taught, strict=True))
+        return Verdict(self._pool(votes), votes, self._strangeness(self._company(views), taught))
 
     def stranger(self, pile: Matrix) -> float:
         """Strangeness above which a row is none of these; `pile` is that of the pile's rows. Median and median deviation (Hampel 1974)
@@ -179,7 +186,20 @@ class Panel:
         return np.asarray(pooled, np.float32)
 
     def _pool(self, votes: Sequence[Matrix]) -> Matrix:
-        return softmax(self._scores(votes, self._even) / np.float32(self.calibration.temperature))
+        return softmax(self._scores(votes, self._even) / np.float32(self.calibration.temperature * self._milder))
+
+    def _teach_on(self) -> None:
+        """The pupils learn what is known and what the heads together think of some of the pile."""
+        if self._taught is None:
+            return
+        rows, targets = self._taught
+        sample = self._pupils.sample(rows, targets.shape[1])
+        votes = [head.some(sample) for head in self.heads]
+        temperature = np.float32(self.calibration.temperature)
+        opinion = softmax(self._scores(votes, self._even) / temperature)
+        self._pupils.learn(self.heads, rows, targets, sample, opinion)
+        votes = [self._pupils.some(head, sample, vote) for head, vote in zip(self.heads, votes, strict=True)]
+        self._milder = milder(self._scores(votes, self._even) / temperature, opinion)
 
     def _company(self, views: Views) -> Matrix:
         """Mean likeness to the nearest rows of the pile, the very nearest left out: for a row of the pile that is itself."""

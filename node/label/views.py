@@ -5,7 +5,7 @@ n-grams, and the 256 strongest directions of that space (latent semantic analysi
 the same view.
 
     meaning   the shared embedding, 384 dimensions
-    joint     the embedding beside 0.6 times the n-gram directions: typos, names and numbers that the embedding blurs
+    joint     the embedding beside 0.8 times the n-gram directions: typos, names and numbers that the embedding blurs
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from node.label import calibration, graph, heads, panel, teacher, views
+from node.label import calibration, graph, heads, panel, pupils, teacher, views
 from tests.bench import label_data
 from tests.bench.label_data import Array, Shelf, Split, calibration_error, taught
 from tests.bench.report import Report
@@ -35,6 +35,9 @@ STEPS: dict[str, tuple[tuple[Any, str], tuple[Any, ...]]] = {
     "doubt": ((graph, "DOUBT"), (0.0, 0.5)),
     "usual temperature": ((calibration, "USUAL"), ((0.33, 0.28), (0.33, 0.45))),
     "handicap": ((calibration, "HANDICAP"), ((1.25, 1.0), (1.25, 0.0))),
+    "opinion": ((pupils, "OPINION"), (0.1, 1.0)),
+    "sample": ((pupils, "SAMPLE"), (128, 1_024)),
+    "share": ((pupils, "SHARE"), (0.0, 1.0)),
     "evidence": ((calibration, "EVIDENCE"), (0.0, 0.25)),
 }
 """Where a constant lives, and the values one step away."""

@@ -92,20 +92,22 @@ async def test_a_machines_corrections_are_counted_and_taken_out_everywhere_when_
 
 async def test_machines_of_one_name_are_told_apart(tmp_path: Path) -> None:
     town, around = Town(), Around(name_of=lambda node: "vm")
-    async with running(tmp_path / "a", town, 1, around) as home, running(tmp_path / "b", town, 2, around) as other:
+    async with running(tmp_path / "a", town, 1, around) as home:
         project = await filled(home, TEXTS)
         await taught(home, project, 4)
         assert (await home.info(project)).learners == ["vm"]
-        await until(lambda: knows(other, project, 4))
-        await other.judge(project, TEXTS[:1])
+        async with running(tmp_path / "b", town, 2, around) as other:
+            await taught(home, project, 1)
+            await until(lambda: knows(other, project, 5))
+            await other.judge(project, TEXTS[:1])
 
-        async def both() -> bool:
-            return len((await home.info(project)).learners) == 2
+            async def both() -> bool:
+                return len((await home.info(project)).learners) == 2
 
-        await until(both)
-        learners = (await home.info(project)).learners
-        assert len(set(learners)) == 2
-        assert all(name.startswith("vm ") for name in learners)
+            await until(both)
+            learners = (await home.info(project)).learners
+            assert len(set(learners)) == 2
+            assert all(name.startswith("vm ") for name in learners)
 
 
 async def test_distrust_of_another_node_than_the_home_holds_where_it_was_said(tmp_path: Path) -> None:

@@ -87,7 +87,8 @@ class Node:
         gossip = Gossip([b"", b""], 1, ttl_s, topic, body, bytes(64))
         for node in list(self._town.nodes.values()):
             if node.deliver is not None and node.member.node_id not in self._town.deaf:
-                await node.deliver(self.member, gossip)
+                with suppress(UserError):  # its own trouble: it stops at this moment, for one
+                    await node.deliver(self.member, gossip)
         return gossip
 
 
