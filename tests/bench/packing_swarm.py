@@ -44,13 +44,15 @@ def measure_swarm(tell: Tell, report: Report) -> None:
 
 @contextmanager
 def swarm(count: int) -> Iterator[list[ChildDaemon]]:
-    """So many daemons that know each other."""
+    """So many daemons that know each other, each pinned to a core (shared where there are fewer)."""
+    cores = sorted(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         daemons: list[ChildDaemon] = []
         for number in range(count):
             invited = ("--bootstrap", daemons[0].address) if daemons else ()
             daemon = ChildDaemon(Path(folder) / f"n{number}", [*LOOPBACK, "--name", f"n{number}", *invited])
             stack.callback(daemon.stop)
+            os.sched_setaffinity(daemon.process.pid, {cores[number % len(cores)]})
             daemon.wait_ready()
             daemons.append(daemon)
         wait_until(lambda: all(_alive(daemon) >= count for daemon in daemons), "the daemons to meet", MEET_S)
