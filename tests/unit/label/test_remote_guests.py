@@ -204,7 +204,7 @@ async def test_new_texts_have_the_votes_of_a_guest_that_helps_and_say_when_it_wa
         assert (await quiet(desk, project, server)).guests[0].weight > 0
         known = set(await desk._book.answers(project))
         rows = [row for row in range(len(texts)) if row not in known]
-        new = [f"{texts[row]} indeed" for row in rows][:24]
+        new = [f"{texts[row]} indeed" for row in rows][:120]
         server.gold |= {text: gold[row] for text, row in zip(new, rows, strict=False)}
         judged = await desk.judge(project, new)
         heard = [(row, gold[at]) for row, at in zip(judged, rows, strict=False) if "remote:toy=" in row.votes]
