@@ -57,6 +57,8 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     leave_on_stop: bool = False
     """SIGTERM means `moot leave`: for machines that are taken away for good."""
     division_threshold: Annotated[int, Meta(ge=1, le=1_000_000)] = 5
+    tiny_mutation: Annotated[float, Meta(ge=0.0, le=0.5)] = 0.01
+    """Standard deviation of the noise on the children of `tiny:mlp` agents that begin here; it comes down with their genomes."""
     embedder: Choice | None = None
     """What the memory of a swarm that this node founds is found by (`node.memory`); None: `words`. Later, and for whoever joins, the
     founder's word stands."""

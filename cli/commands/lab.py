@@ -41,7 +41,7 @@ def life(
     """Agents answer questions and divide: each birth, the population every 5 questions, the memories at the end."""
     if daemons:
         with tempfile.TemporaryDirectory(prefix="moot-life-") as scratch, ExitStack() as stack:
-            return Life(Path(scratch), stack, daemons, agents, threshold, as_json).run(questions, random.Random(seed))
+            return Life(Path(scratch), stack, daemons, agents, threshold, mutation, as_json).run(questions, random.Random(seed))
     from node.agents.seed import replay
     from protocol.api.agents import SeedBirth, SeedStep
 
@@ -63,9 +63,10 @@ def life(
 class Life:
     """The same over daemons: agents start on the first of them and their children live wherever there is room."""
 
-    def __init__(self, scratch: Path, stack: ExitStack, count: int, agents: int, threshold: int, as_json: bool) -> None:
+    def __init__(self, scratch: Path, stack: ExitStack, count: int, agents: int, threshold: int, mutation: float, as_json: bool) -> None:
         self._as_json = as_json
         self._threshold = threshold
+        self._mutation = mutation
         self._founders = agents
         self._daemons = self._start(scratch, stack, count)
         self._known: set[str] = set()
@@ -83,7 +84,7 @@ class Life:
                 self._say("step", question=number, population=len(self._known))
         expected = self._founders + self._due(agents)
         machines = len({agent.node_id for agent in agents if agent.parent_id})
-        self._say("end", population=len(agents), predicted=expected, machines_with_children=machines)
+        self._say("end", population=len(agents), predicted=expected, machines_with_children=machines, memory_norms=self._norms())
         return 0 if len(agents) == expected else 1
 
     def _start(self, scratch: Path, stack: ExitStack, count: int) -> list[ChildDaemon]:
@@ -92,7 +93,7 @@ class Life:
 
         daemons: list[ChildDaemon] = []
         settings = scratch / "life.toml"
-        settings.write_text(f"division_threshold = {self._threshold}\n", encoding="utf-8")
+        settings.write_text(f"division_threshold = {self._threshold}\ntiny_mutation = {self._mutation!r}\n", encoding="utf-8")
         common = ["--host", "127.0.0.1", "--port", "0", "--api-port", "0", "--config", str(settings)]
         join: list[str] = []
         for number in range(count):
@@ -142,11 +143,23 @@ class Life:
 
         return [sum(member.agents for member in daemon.client.get("/v1/peers", Peers).members) for daemon in self._daemons]
 
-    def _say(self, what: str, **figures: int | str) -> None:
+    def _norms(self) -> list[float]:
+        """Length of every agent's memory, daemon by daemon."""
+        from node.agents.seed import memory_norm
+        from protocol.api.agents import AgentFile, AgentInfo
+
+        found = []
+        for daemon in self._daemons:
+            for agent in daemon.client.get("/v1/agents", list[AgentInfo]):
+                found.append(memory_norm(daemon.client.get(f"/v1/agents/{agent.agent_id}/export", AgentFile)))
+        return found
+
+    def _say(self, what: str, **figures: int | str | list[float]) -> None:
         if self._as_json:
             import json
 
             sys.stdout.write(json.dumps({"type": what, **figures}) + "\n")
         else:
-            sys.stdout.write(f"{what}: " + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in figures.items()) + "\n")
+            words = {name: " ".join(map(str, value)) if isinstance(value, list) else value for name, value in figures.items()}
+            sys.stdout.write(f"{what}: " + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in words.items()) + "\n")
         sys.stdout.flush()

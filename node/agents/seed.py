@@ -7,19 +7,19 @@ an agent divides: the child has its weights and memory plus Gaussian noise, and 
 from __future__ import annotations
 
 import random
+from base64 import b64decode
 from collections.abc import Iterator
 
+from node.agents.genome import unpack
 from node.brains.base import Ask, Genome
 from node.brains.tiny import DIM, TinyBrain
-from protocol.api.agents import SeedBirth, SeedEnd, SeedStep
+from protocol.api.agents import AgentFile, SeedBirth, SeedEnd, SeedStep
 
 
 def replay(agents: int, questions: int, threshold: int, mutation: float, rng: random.Random) -> Iterator[SeedBirth | SeedStep | SeedEnd]:
     """Births as they happen, the population every five questions, and the end."""
-    import numpy as np
-
-    brain = TinyBrain()
-    genomes = [Genome(brain.name, brain.seed(rng).tensors, {"sigma": mutation}) for _ in range(agents)]
+    brain = TinyBrain(mutation)
+    genomes = [brain.seed(rng) for _ in range(agents)]
     since = [0] * agents
     parents: list[int | None] = [None] * agents
     for number in range(1, questions + 1):
@@ -36,5 +36,15 @@ def replay(agents: int, questions: int, threshold: int, mutation: float, rng: ra
             yield SeedBirth(number, len(genomes) - 1, asked)
         if number % 5 == 0:
             yield SeedStep(number, len(genomes))
-    norms = [round(float(np.linalg.norm(genome.tensors["memory"])), 6) for genome in genomes]
-    yield SeedEnd(len(genomes), parents, norms)
+    yield SeedEnd(len(genomes), parents, [_norm(genome) for genome in genomes])
+
+
+def memory_norm(file: AgentFile) -> float:
+    """Of an agent that a daemon exported. Raises `PeerError` where the file is not that of a `tiny:mlp` agent."""
+    return _norm(unpack(b64decode(file.genome), file.brain, TinyBrain().schema()))
+
+
+def _norm(genome: Genome) -> float:
+    import numpy as np
+
+    return round(float(np.linalg.norm(genome.tensors["memory"])), 6)

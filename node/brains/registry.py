@@ -80,8 +80,8 @@ def best_installed(config: Config, runtime: Runtime, embedders: Embedders) -> Li
 def build(name: str, config: Config, runtime: Runtime, embedders: Embedders) -> Brain:
     """A brain that is not loaded yet. Raises `InvalidRequest` naming the brains there are."""
     builders: dict[str, Callable[[], Brain]] = {
-        "tiny": _tiny,
-        "tiny:mlp": _tiny,
+        "tiny": partial(_tiny, config),
+        "tiny:mlp": partial(_tiny, config),
         "tiny:head": partial(_head, embedders),
         "gemma": partial(_gemma, config, runtime),
     }
@@ -141,10 +141,10 @@ def _notices(teams: Sequence[Team]) -> list[str]:
     return notices
 
 
-def _tiny() -> Brain:
+def _tiny(config: Config) -> Brain:
     from node.brains.tiny import TinyBrain
 
-    return TinyBrain()
+    return TinyBrain(config.tiny_mutation)
 
 
 def _head(embedders: Embedders) -> Brain:

@@ -75,7 +75,9 @@ class TinyBrain(Brain):
     fingerprint = hashlib.sha256(b"tiny 1: 16-32-16 tanh, hashed n-grams 2-4").hexdigest()
     capabilities = Capabilities(kinds=frozenset({"embedding", "choice", "boolean"}), divides=True, embedding_dim=DIM)
 
-    def __init__(self) -> None:
+    def __init__(self, sigma: float = SIGMA) -> None:
+        """`sigma`: of the agents seeded here."""
+        self._sigma = sigma
         self._torch: Any = None
         self._past: deque[Lesson] = deque(maxlen=MAX_NOTES)
         """Lessons of this node without their agents; `notes` keeps those on choices."""
@@ -170,7 +172,7 @@ class TinyBrain(Brain):
         generator = np.random.default_rng(rng.getrandbits(64))
         bounds = {"w1": DIM**-0.5, "b1": DIM**-0.5, "w2": HIDDEN**-0.5, "b2": HIDDEN**-0.5, "memory": 0.0}
         tensors = {name: generator.uniform(-bound, bound, _SCHEMA[name].shape).astype("float32") for name, bound in bounds.items()}
-        return Genome(self.name, tensors, {"sigma": SIGMA})
+        return Genome(self.name, tensors, {"sigma": self._sigma})
 
     def mutate(self, genome: Genome, rng: random.Random) -> Genome:
         import numpy as np

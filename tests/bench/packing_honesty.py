@@ -8,6 +8,7 @@ table is made of all there are.
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import random
@@ -59,7 +60,7 @@ def honesty(seeds: int, tell: Tell, report: Report) -> None:
                 ledger.put(f"{seed} {arm} {measure}", _one(client, seed, arm, measure))
     done = sorted({int(key.split()[0]) for key in ledger.rows})
     report.results["honesty"] = {
-        "circles": CIRCLES, "seeds": done, "tables": {measure: table(ledger.rows, done, measure) for measure in MEASURES},
+        "circles": CIRCLES, "seeds": done, "table": table(ledger.rows, done),
         "information": {arm: messages_and_moves(ledger.rows, arm) for arm in ("brain", "shuffled")},
     }  # fmt: skip
 
@@ -74,14 +75,14 @@ def _one(client: Client, seed: int, arm: str, measure: str) -> dict[str, Any]:
     return {"gap": KNOWN[CIRCLES] - best, "seconds": round(seconds, 2), "tried": run.tried, "told": told, "load": load()}
 
 
-def table(rows: Rows, seeds: Sequence[int], measure: str) -> list[str]:
+def table(rows: Rows, seeds: Sequence[int]) -> list[str]:
     """Markdown. The interval is Student's, 95%, of the paired difference of gaps from uniform random."""
     lines = [
-        f"| moves chosen by (equal {measure}) | seeds | mean gap | median gap | less uniform random's, 95% | better, equal, worse | "
-        "proposals | seconds |",
-        "|---|---|---|---|---|---|---|---|",
+        "| equal | moves chosen by | seeds | mean gap | median gap | less uniform random's, 95% | better, equal, worse | proposals "
+        "| seconds |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
-    for arm, (name, _) in ARMS.items():
+    for measure, (arm, (name, _)) in itertools.product(MEASURES, ARMS.items()):
         pairs = [
             (row, other)
             for seed in seeds
@@ -96,7 +97,7 @@ def table(rows: Rows, seeds: Sequence[int], measure: str) -> list[str]:
         counts = "" if arm == "random" else f"{better}, {len(pairs) - better - worse}, {worse}"
         tried, seconds = (statistics.fmean(float(row[what]) for row, _ in pairs) for what in ("tried", "seconds"))
         lines.append(
-            f"| {name} | {len(pairs)} | {statistics.fmean(gaps):.1e} | {statistics.median(gaps):.1e} | {against} | {counts} | "
+            f"| {measure} | {name} | {len(pairs)} | {statistics.fmean(gaps):.1e} | {statistics.median(gaps):.1e} | {against} | {counts} | "
             f"{tried:.0f} | {seconds:.1f} |"
         )
     return lines

@@ -127,3 +127,5 @@ def test_the_seed_experiment_over_four_daemons_ends_as_its_rule_predicts_and_spr
     assert end["population"] == end["predicted"] == 2 + len(births)
     assert [event["population"] for event in events if event["type"] == "step"][-1] == end["population"]
     assert end["machines_with_children"] == min(3, len(births))
+    assert len(end["memory_norms"]) == end["population"]
+    assert max(end["memory_norms"]) > 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import random
 import subprocess
 import sys
 from importlib.machinery import ModuleSpec
@@ -108,3 +109,8 @@ def test_planning_imports_no_heavy_library() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_agents_begin_with_the_mutation_that_the_node_was_told() -> None:
+    (team,) = plan(config("tiny=1", tiny_mutation=0.25), RUNTIME).teams
+    assert team.brain.seed(random.Random(1)).settings["sigma"] == 0.25
