@@ -18,6 +18,8 @@ MAX_TEXT = 4_096
 """Characters of a row that are looked at; the command sends no more."""
 MAX_LABELS = 1_000
 MAX_LABEL = 200
+BUDGET = 100
+"""Questions of a project when nobody says how many."""
 
 Label = Annotated[str, Meta(min_length=1, max_length=MAX_LABEL)]
 Text = Annotated[str, Meta(max_length=MAX_TEXT)]
@@ -31,7 +33,8 @@ class ProjectRequest(Struct, frozen=True, forbid_unknown_fields=True):
     """What tells this pile from others: the command sends a hash of file, column and labels."""
     name: Annotated[str, Meta(max_length=200)] = ""
     labels: Annotated[list[Label], Meta(max_length=MAX_LABELS)] = []
-    budget: Annotated[int, Meta(ge=0, le=100_000)] = 100
+    budget: Annotated[int, Meta(ge=0, le=100_000)] | None = None
+    """At most so many questions. Null: what the project has, and `BUDGET` for a new one. A running project's is never lowered."""
     local: bool = False
     """Keep the text on this machine."""
 

@@ -44,7 +44,6 @@ FEWEST_CHARACTERS = 4
 """Of a node's id."""
 LABELLED = "labelled"
 TOO_FEW = " a label yet, for moot knows too few answers: the same command with a larger --budget asks for them."
-BUDGET = 100
 CONTINUED = 8
 """Questions fetched at a time when answers come from a column."""
 
@@ -60,7 +59,9 @@ def label(
     text_column: Annotated[str | None, typer.Option("--text-column", help="The column to label; guessed where it is not given.")] = None,
     examples: Annotated[Path | None, typer.Option("--examples", help="A file with rows labelled already (columns text and label).")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Where the labelled file goes; by default beside the input.")] = None,
-    budget: Annotated[int | None, typer.Option("--budget", min=0, max=100_000, help="At most so many questions; else 100.")] = None,
+    budget: Annotated[
+        int | None, typer.Option("--budget", min=0, max=100_000, help="At most so many questions; 100 for a new project.")
+    ] = None,
     encoding: Annotated[str | None, typer.Option("--encoding", help="The file's encoding where it is not Unicode: cp1252, say.")] = None,
     oracle: Annotated[str | None, typer.Option("--oracle", help="Answer from this column instead of asking.")] = None,
     file: Annotated[Path | None, typer.Option("--file", help="With resume and export: where the file is on this machine.")] = None,
@@ -98,7 +99,7 @@ def label(
     target.say(
         f"{pile.path}: {rows} rows, {pile.kind} in {pile.encoding.removesuffix('-sig')}, labelling the column '{pile.column}'{others}"
     )
-    info = client.post("/v1/labelling", ProjectInfo, _request(pile, named, BUDGET if budget is None else budget, local), PATIENCE_S)
+    info = client.post("/v1/labelling", ProjectInfo, _request(pile, named, budget, local), PATIENCE_S)
     target.say(f"project {info.id}" + (", which goes on" if info.rows else ""))
     if info.phase == "filling":
         _send_examples(client, info, known)
@@ -163,7 +164,7 @@ def _distrust(target: Target, client: Client, project: str, request: DistrustReq
     target.show(client.post(f"{_path(project)}/distrust", ProjectInfo, request, PATIENCE_S), render_project)
 
 
-def _request(pile: Pile, labels: list[str], budget: int, local: bool) -> ProjectRequest:
+def _request(pile: Pile, labels: list[str], budget: int | None, local: bool) -> ProjectRequest:
     return ProjectRequest(fingerprint(pile, labels), str(pile.path.resolve())[-200:], labels, budget, local)
 
 

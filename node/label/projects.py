@@ -10,7 +10,7 @@ from node.label.sharing import Sharing
 from node.runtime import Runtime
 from protocol.errors import InvalidRequest, NotAvailable, NotFound
 from protocol.identity import node_id_of, show_id
-from protocol.labelling import MAX_LABELS, ProjectRequest
+from protocol.labelling import BUDGET, MAX_LABELS, ProjectRequest
 
 MAX_PROJECTS = 1_000
 LOCALLY = "\0local"
@@ -51,10 +51,10 @@ class Projects:
         if project not in self.known():
             if len(self.own) >= MAX_PROJECTS:
                 raise NotAvailable(f"This node keeps {MAX_PROJECTS} labelling projects already: ask another node.")
-            self.own[project] = ProjectRecord(request.name, labels, request.budget, request.local, embedder)
+            self.own[project] = ProjectRecord(request.name, labels, _budget(request), request.local, embedder)
             await self.save(project, self.own[project])
         record = await self.get(project)
-        if request.budget > record.budget:  # whoever goes on may want to answer more; what was answered already is never too much
+        if request.budget is not None and request.budget > record.budget:  # to answer more; what was answered is never too much
             record.budget = request.budget
             await self.save(project, record)
         return project
@@ -94,6 +94,10 @@ class Projects:
             record.labels += strange
             await self.save(project, record)
         return bool(strange)
+
+
+def _budget(request: ProjectRequest) -> int:
+    return BUDGET if request.budget is None else request.budget
 
 
 def _checked(labels: list[str]) -> list[str]:

@@ -3,6 +3,7 @@
     curve         accuracy at 24 to 192 answers beside scikit-learn baselines, with the calibration part of the same runs
                   (`curve=hwu12`: one data set)
     calibration   calibration, selective accuracy, "none of these", bias and interval of the estimate; `curve` without baselines
+    domains       `curve` on eight data sets that nothing was chosen on, beside the strong baseline (`domains=home`: one)
     cutoff        "none of these" with out-of-scope rows in the pile
     liar          one node of three sends random vectors
     speed         reading beside embedding alone; re-labelling after a correction
@@ -49,6 +50,8 @@ def _measure(name: str, choice: str, shelf: Shelf, seeds: int, tell: Callable[[s
 
     if name in ("curve", "calibration"):
         label_curve.measure(shelf, seeds, tell, report, baselines=name == "curve", choice=choice)
+    elif name == "domains":
+        label_curve.measure_domains(shelf, seeds, tell, report, choice)
     elif name == "cutoff":
         label_curve.cut_off(shelf, seeds, tell, report)
     elif name == "liar":
@@ -68,7 +71,7 @@ def _measure(name: str, choice: str, shelf: Shelf, seeds: int, tell: Callable[[s
     elif name == "swarm":
         _swarm(choice, seeds, tell, report)
     else:
-        raise SystemExit(f"MOOT_LABEL names '{name}': there are calibration, constants, divisions, reach, {', '.join(PARTS)}.")
+        raise SystemExit(f"MOOT_LABEL names '{name}': there are calibration, constants, divisions, domains, reach, {', '.join(PARTS)}.")
 
 
 def _swarm(choice: str, seeds: int, tell: Callable[[str], None], report: Report) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from node.label.teacher import BATCH
 from tests.bench.label_data import (
+    DOMAINS,
     LIMITS,
     REPORTED,
     STOPS,
@@ -56,17 +57,36 @@ class Course:
 def measure(shelf: Shelf, seeds: int, tell: Callable[[str], None], report: Report, *, baselines: bool, choice: str = "") -> None:
     """The curve with its bars (`baselines`), and honesty with its bars; of all sets, or of the one named `choice`."""
     for name in [choice] if choice else REPORTED:
-        train, test, strangers = shelf.load(f"{name}_train"), shelf.load(f"{name}_test"), shelf.strangers(name)
-        course = Course()
-        for seed in range(seeds):
-            tell(f"{name}, seed {seed + 1} of {seeds}")
-            for stage in taught(train, seed):
-                _note(stage, train, test, strangers, course)
-            for baseline in BASELINES if baselines else ():
-                _baseline(baseline, train, test, seed, course)
+        course = run(shelf, name, seeds, tell, BASELINES if baselines else ())
         if baselines:
             _curve(name, course, report)
         _honest(name, course, report)
+
+
+def run(shelf: Shelf, name: str, seeds: int, tell: Callable[[str], None], baselines: Sequence[str]) -> Course:
+    """One data set, all seeds, beside these baselines."""
+    train, test, strangers = shelf.load(f"{name}_train"), shelf.load(f"{name}_test"), shelf.strangers(name)
+    course = Course()
+    for seed in range(seeds):
+        tell(f"{name}, seed {seed + 1} of {seeds}")
+        for stage in taught(train, seed):
+            _note(stage, train, test, strangers, course)
+        for baseline in baselines:
+            _baseline(baseline, train, test, seed, course)
+    return course
+
+
+def measure_domains(shelf: Shelf, seeds: int, tell: Callable[[str], None], report: Report, choice: str = "") -> None:
+    """Eight sets on which nothing was chosen and for which no bar is set: what a newcomer's own pile may be like."""
+    for name in [choice] if choice else DOMAINS:
+        course = run(shelf, name, seeds, tell, BASELINES[-1:])
+        for stop in STOPS:
+            interval = _interval(course.hits["moot"][stop], course.hits[BASELINES[-1]][stop])
+            report.results[f"{name}: {stop} answers"] = course.means(stop) | {
+                "strong_baseline": round(course.at(BASELINES[-1], stop), 4),
+                "gain_low": interval[0],
+                "gain_high": interval[1],
+            }
 
 
 def cut_off(shelf: Shelf, seeds: int, tell: Callable[[str], None], report: Report) -> None:

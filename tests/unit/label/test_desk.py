@@ -69,6 +69,17 @@ async def test_rows_sent_twice_are_kept_once_and_a_gap_is_refused(tmp_path: Path
             await desk.add(project, RowsRequest(5, ["c"]))
 
 
+@pytest.mark.parametrize(
+    ("first", "again", "budget"), [(None, None, 100), (20, None, 20), (None, 20, 100), (20, 30, 30), (30, 20, 30), (0, None, 0)]
+)
+async def test_a_budget_is_raised_by_who_asks_for_more_and_by_nobody_else(
+    tmp_path: Path, first: int | None, again: int | None, budget: int
+) -> None:
+    async with running(tmp_path) as desk:
+        await desk.start(ProjectRequest("s", "pile", list(LABELS), first))
+        assert (await desk.start(ProjectRequest("s", "pile", list(LABELS), again))).budget == budget
+
+
 async def test_the_same_pile_started_twice_at_once_is_one_project_and_read_once(tmp_path: Path) -> None:
     texts, _ = pile(ROWS)
     async with running(tmp_path) as desk:
