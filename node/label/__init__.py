@@ -3,6 +3,7 @@
     views.py      texts and their embeddings -> the vectors that learners look at (MiniLM, n-grams, both)
     heads.py      the learners, built from genomes: logistic heads on a view, label spreading over the graph of the whole pile
     pupils.py     logistic heads taught on, by what the pool thinks of rows that nobody answered; they vote in place of their heads
+    discriminant.py  the shape of the labels in the pile, learnt from what the pool thinks of it; votes beside the heads
     lineup.py     which heads vote: founders, and children that corrections held back show to help
     births.py     heads divide onto machines with room: when, where, and what becomes of the children
     graph.py      the nearest-neighbour graph of a view, and spreading over it

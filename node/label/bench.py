@@ -220,7 +220,7 @@ class Bench:
     def _choose(self, known: set[int], count: int) -> list[int]:
         never = known | {place for place, row in enumerate(self.rows) if row < 0}
         at = np.array(sorted(never), np.int64)
-        return choose(self.panel.views.joint, self._current().shares, self.panel.graph.density, at, max(count, BATCH))
+        return choose(self.panel.views.joint, self._current().doubted, self.panel.graph.density, at, max(count, BATCH))
 
     def _question(self, place: int, labels: Sequence[str]) -> QuestionRow:
         if self._verdict is None:
@@ -245,7 +245,7 @@ class Bench:
 
 
 def _take(verdict: Verdict, at: np.ndarray) -> Verdict:
-    return Verdict(verdict.shares[at], tuple(vote[at] for vote in verdict.votes), verdict.strangeness[at])
+    return Verdict(verdict.shares[at], tuple(vote[at] for vote in verdict.votes), verdict.strangeness[at], verdict.doubted[at])
 
 
 def _answered(found: RowLabel, label: str | None) -> RowLabel:

@@ -24,7 +24,7 @@ from node.label.heads import Indices, softmax
 from node.label.views import Matrix
 
 TEMPERATURES = np.geomspace(0.15, 1.5, 31)
-USUAL = (0.33, 0.36)
+USUAL = (0.33, 0.45)
 """The usual temperature with `r` answers per label: first + second / r. Few answers tell less than regularised heads believe."""
 SPREAD = 0.2
 """Standard deviation of log temperature around the usual one."""

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from node.label import discriminant
 from node.label.calibration import Calibration, Estimate, calibrate, usual
+from node.label.discriminant import Discriminant
 from node.label.heads import GraphHead, Head, Indices, Workshop, founders, logs, softmax
 from node.label.lineup import Lineup
 from node.label.pupils import Pupils, milder
@@ -45,9 +47,11 @@ class Verdict:
     shares: Matrix
     """Calibrated probabilities."""
     votes: tuple[Matrix, ...]
-    """Per head, in the order of `Panel.names`; of a logistic one, its pupil's."""
+    """In the order of `Panel.names`: per head, of a logistic one its pupil's, and the discriminant's."""
     strangeness: Matrix
     """0 at home in the pile, towards 1 for a row that is like nothing in it: for "none of these"."""
+    doubted: Matrix
+    """Probabilities by which to ask: those of the pool without the discriminant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +89,9 @@ class Panel:
         self.heads = self.lineup.founders
         """Those that vote."""
         self._pupils, self._milder = Pupils(len(texts)), 1.0
+        self._discriminant = Discriminant(self.views.joint)
         self._trust = np.ones(len(self.heads), np.float32)
-        self.weights = np.full(len(self.heads), 1 / len(self.heads), np.float32)
+        self._weights = np.full(len(self.heads), 1 / len(self.heads), np.float32)
         self._even: Matrix = np.zeros(1, np.float32)
         self._taught: tuple[Indices, Matrix] | None = None
         self.calibration: Calibration = usual(1, 1)
@@ -99,7 +104,13 @@ class Panel:
 
     @property
     def names(self) -> tuple[str, ...]:
-        return tuple(head.name for head in self.heads)
+        """Of those that vote."""
+        return (*(head.name for head in self.heads), discriminant.NAME)
+
+    @property
+    def weights(self) -> Matrix:
+        """Of those that vote; they sum to 1."""
+        return np.append(self._weights, np.float32(discriminant.WEIGHT)) / np.float32(1 + discriminant.WEIGHT)
 
     def learn(self, rows: Indices, labels: Indices, count: int) -> None:
         """All corrections so far: rows of the pile, their labels, and how many labels there are."""
@@ -108,7 +119,7 @@ class Panel:
         self._taught = rows, targets
         for head in self.heads:
             head.fit(rows, targets)
-        self.weights = _weights(self.heads, self._trust, len(rows), len(np.unique(labels)))
+        self._weights = _weights(self.heads, self._trust, len(rows), len(np.unique(labels)))
         self._even = _evened(labels, count)
         if self.held_back is None:
             self.calibration = usual(len(rows), len(np.unique(labels)))
@@ -144,7 +155,7 @@ class Panel:
             if head not in self.heads and self._taught is not None:  # what is known now, which may be more than was held back
                 head.fit(*self._taught)
         self._trust = _trust(losses, len(rows))
-        self.heads, self.weights = heads, _weights(heads, self._trust, len(rows), known)
+        self.heads, self._weights = heads, _weights(heads, self._trust, len(rows), known)
         votes = [held.votes[head.id] for head in self.heads]
         self.held_back = HeldBack(rows, labels, self._scores(votes, held.even))
         self.calibration = calibrate(self.held_back.scores, labels, known)
@@ -156,22 +167,22 @@ class Panel:
         """Accuracy over the pile as it is labelled now, the user's answers with it; None before anything was measured."""
         if self.held_back is None:
             return None
-        votes = [self._pupils.pile(head, head.pile()) for head in self.heads]
-        scores = self._scores(votes, self._even) / np.float32(self._milder)
+        votes = [*(self._pupils.pile(head, head.pile()) for head in self.heads), self._discriminant.pile()]
+        scores = self._together(votes) * np.float32(self.calibration.temperature)
         return self.calibration.estimate(np.delete(scores, self._answered, axis=0), len(self._answered))
 
     def judge_pile(self) -> Verdict:
         """Every row of the pile."""
         taught = [head.pile() for head in self.heads]
-        votes = tuple(self._pupils.pile(head, vote) for head, vote in zip(self.heads, taught, strict=True))
-        return Verdict(self._pool(votes), votes, self._strangeness(self._company_here, taught))
+        votes = [self._pupils.pile(head, vote) for head, vote in zip(self.heads, taught, strict=True)]
+        return self._verdict([*votes, self._discriminant.pile()], self._strangeness(self._company_here, taught))
 
     def judge(self, texts: Sequence[str], embeddings: Matrix) -> Verdict:
         """New rows."""
         views = self.viewer.see(texts, embeddings)
         taught = [head.new(views) for head in self.heads]
-        votes = tuple(self._pupils.new(head, views, vote) for head, vote in zip(self.heads, taught, strict=True))
-        return Verdict(self._pool(votes), votes, self._strangeness(self._company(views), taught))
+        votes = [self._pupils.new(head, views, vote) for head, vote in zip(self.heads, taught, strict=True)]
+        return self._verdict([*votes, self._discriminant.new(views)], self._strangeness(self._company(views), taught))
 
     def stranger(self, pile: Matrix) -> float:
         """Strangeness above which a row is none of these; `pile` is that of the pile's rows. Median and median deviation (Hampel 1974)
@@ -182,24 +193,38 @@ class Panel:
 
     def _scores(self, votes: Sequence[Matrix], even: Matrix) -> Matrix:
         """Logarithmic opinion pool (Genest and Zidek 1986), evened."""
-        pooled = sum((weight * logs(vote) for weight, vote in zip(self.weights, votes, strict=True)), even)
+        pooled = sum((weight * logs(vote) for weight, vote in zip(self._weights, votes, strict=True)), even)
         return np.asarray(pooled, np.float32)
 
-    def _pool(self, votes: Sequence[Matrix]) -> Matrix:
-        return softmax(self._scores(votes, self._even) / np.float32(self.calibration.temperature * self._milder))
+    def _opinion(self, votes: Sequence[Matrix]) -> Matrix:
+        """Probabilities from the votes of heads, or of their pupils."""
+        return softmax(self._scores(votes, self._even) / np.float32(self.calibration.temperature))
+
+    def _together(self, votes: Sequence[Matrix], milder: float | None = None) -> Matrix:
+        """Log-probabilities from the votes of all, in the order of `names`."""
+        scores = self._scores(votes[:-1], self._even) / np.float32(self.calibration.temperature)
+        joined = scores + np.float32(discriminant.WEIGHT) * logs(votes[-1])
+        return np.asarray(joined / np.float32(milder or self._milder), np.float32)
+
+    def _verdict(self, votes: Sequence[Matrix], strangeness: Matrix) -> Verdict:
+        return Verdict(softmax(self._together(votes)), tuple(votes), strangeness, self._opinion(votes[:-1]))
 
     def _teach_on(self) -> None:
-        """The pupils learn what is known and what the heads together think of some of the pile."""
+        """Pupils learn what is known and what the heads together think of some of the pile, and the discriminant what the pupils think."""
         if self._taught is None:
             return
         rows, targets = self._taught
         sample = self._pupils.sample(rows, targets.shape[1])
         votes = [head.some(sample) for head in self.heads]
-        temperature = np.float32(self.calibration.temperature)
-        opinion = softmax(self._scores(votes, self._even) / temperature)
+        opinion = self._opinion(votes)
         self._pupils.learn(self.heads, rows, targets, sample, opinion)
         votes = [self._pupils.some(head, sample, vote) for head, vote in zip(self.heads, votes, strict=True)]
-        self._milder = milder(self._scores(votes, self._even) / temperature, opinion)
+        seen = self._discriminant.sample(targets.shape[1])
+        heard = self._opinion([self._pupils.some(head, seen, head.some(seen)) for head in self.heads])
+        _, at, of = np.intersect1d(seen, rows, return_indices=True)
+        heard[at] = targets[of]
+        self._discriminant.learn(heard, targets.max(0) > 0, float(opinion.max(1).mean()) if len(opinion) else 1.0)
+        self._milder = milder(self._together([*votes, self._discriminant.some(sample)], 1.0), opinion)
 
     def _company(self, views: Views) -> Matrix:
         """Mean likeness to the nearest rows of the pile, the very nearest left out: for a row of the pile that is itself."""

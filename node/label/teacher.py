@@ -1,9 +1,10 @@
 """Which rows to ask the user about.
 
-First by coverage: one row near the middle of each of `COVERAGE` groups of the pile's embeddings (k-means, Lloyd 1982; k-means++
-start; without the n-grams, which group by wording), so that no corner of it is unseen. Then by what an answer teaches: a small
-margin between the two best labels, in a place with company (a correction there moves many rows), and unlike the other rows of the
-same batch. Company matters less with every answer.
+First by coverage: one row near the middle of each of `COVERAGE` groups of the pile's embeddings (k-means, Lloyd 1982, from the groups
+of Ward 1963; without the n-grams, which group by wording), so that no corner of it is unseen: a label that nobody met is the dearest
+error, for its rows are taken for others with confidence. Then by what an answer teaches: a small margin between the two best labels,
+in a place with company (a correction there moves many rows), and unlike the other rows of the same batch. Company matters less with
+every answer.
 """
 
 from __future__ import annotations
@@ -13,27 +14,24 @@ import numpy as np
 from node.label.heads import Indices
 from node.label.views import Matrix
 
-COVERAGE = 16
+COVERAGE = 24
 """Groups; more when more labels are named beforehand."""
+DRAWN, DRAWN_EACH, DRAWN_MOST = 800, 4, 2_000
+"""Rows drawn for the first grouping: at least so many, so many a group, and no more; its cost grows with their square."""
 BATCH = 8
 COMPANY = 0.5
 COMPANY_UNTIL = 48
 """Answers up to which company counts in full."""
 LIKENESS = 2
-ROUNDS = 15
-RESTARTS = 3
+ROUNDS = 10
 
 
 def cover(rows: Matrix, count: int, seed: int) -> list[int]:
     """The rows nearest to the centres of `count` groups, largest group first."""
-    rng = np.random.default_rng(seed)
-    tries = [_group(rows, min(count, len(rows)), rng) for _ in range(RESTARTS)]
-    centres = min(tries, key=lambda found: found[1])[0]
-    likeness = rows @ centres.T
-    sizes = np.bincount(likeness.argmax(1), minlength=len(centres))
-    order = np.argsort(-sizes, kind="stable")
-    squares = (centres**2).sum(1)
-    return list(dict.fromkeys(int((squares[group] - 2 * likeness[:, group]).argmin()) for group in order))
+    centres = _centres(rows, _groups(rows, count, np.random.default_rng(seed)))
+    away = (centres**2).sum(1) - 2 * rows @ centres.T
+    sizes = np.bincount(away.argmin(1), minlength=len(centres))
+    return list(dict.fromkeys(away.argmin(0)[np.argsort(-sizes, kind="stable")].tolist()))
 
 
 def choose(rows: Matrix, shares: Matrix, density: Matrix, known: Indices, count: int) -> list[int]:
@@ -52,26 +50,24 @@ def choose(rows: Matrix, shares: Matrix, density: Matrix, known: Indices, count:
     return chosen
 
 
-def _group(rows: Matrix, count: int, rng: np.random.Generator) -> tuple[Matrix, float]:
-    """Centres of k-means and the sum of squared distances to them."""
-    centres = _spread_start(rows, count, rng)
+def _groups(rows: Matrix, count: int, rng: np.random.Generator) -> Matrix:
+    """Centres of groups of some rows, joined pair by pair so that the rows stay near their centres (Ward 1963): `count` at most. Unlike
+    centres that are drawn (k-means++) it rarely splits one label in two and leaves another out."""
+    from scipy.cluster.hierarchy import fcluster, linkage
+
+    some = rows[rng.permutation(len(rows))[: min(DRAWN_MOST, max(DRAWN, DRAWN_EACH * count))]]
+    if len(some) <= count:
+        return some
+    group = fcluster(linkage(some, "ward"), count, "maxclust")
+    return np.array([some[group == number].mean(0) for number in np.unique(group)], np.float32)
+
+
+def _centres(rows: Matrix, centres: Matrix) -> Matrix:
+    """Those of k-means that starts at `centres`."""
     for _ in range(ROUNDS):
         nearest = ((centres**2).sum(1) - 2 * rows @ centres.T).argmin(1)
-        for group in range(count):
+        for group in range(len(centres)):
             members = rows[nearest == group]
             if len(members):
                 centres[group] = members.mean(0)
-    distances = (centres**2).sum(1) - 2 * rows @ centres.T
-    return centres, float(distances.min(1).sum())
-
-
-def _spread_start(rows: Matrix, count: int, rng: np.random.Generator) -> Matrix:
-    """k-means++ (Arthur and Vassilvitskii 2007)."""
-    centres = [rows[int(rng.integers(len(rows)))]]
-    distance = np.full(len(rows), np.inf)
-    for _ in range(count - 1):
-        distance = np.minimum(distance, np.maximum(((rows - centres[-1]) ** 2).sum(1), 0))
-        total = float(distance.sum())
-        odds = distance / total if total > 0 else np.full(len(rows), 1 / len(rows))
-        centres.append(rows[int(rng.choice(len(rows), p=odds))])
-    return np.array(centres, np.float32)
+    return centres

@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from node.label import calibration, graph, heads, panel, pupils, teacher, views
+from node.label import calibration, discriminant, graph, heads, panel, pupils, teacher, views
 from tests.bench import label_data
 from tests.bench.label_data import Array, Shelf, Split, calibration_error, taught
 from tests.bench.report import Report
 
 SEEDS = (100, 101, 102)
 STEPS: dict[str, tuple[tuple[Any, str], tuple[Any, ...]]] = {
-    "groups": ((label_data, "COVERAGE"), (12, 24)),
+    "groups": ((label_data, "COVERAGE"), (16, 32)),
     "neighbours": ((graph, "NEIGHBOURS"), (8, 18)),
     "sharpness": ((graph, "SHARPNESS"), (6, 12)),
     "alpha": ((graph, "ALPHA"), (0.8, 0.95)),
@@ -33,11 +33,12 @@ STEPS: dict[str, tuple[tuple[Any, str], tuple[Any, ...]]] = {
     "graph share": ((panel, "GRAPH_SHARE"), ((0.5, 0.0, 0.7), (0.3, 0.7, 0.7))),
     "even": ((panel, "EVEN"), (0.0, 0.7)),
     "doubt": ((graph, "DOUBT"), (0.0, 0.5)),
-    "usual temperature": ((calibration, "USUAL"), ((0.33, 0.28), (0.33, 0.45))),
+    "usual temperature": ((calibration, "USUAL"), ((0.33, 0.36), (0.33, 0.52))),
     "handicap": ((calibration, "HANDICAP"), ((1.25, 1.0), (1.25, 0.0))),
     "opinion": ((pupils, "OPINION"), (0.1, 1.0)),
     "sample": ((pupils, "SAMPLE"), (128, 1_024)),
-    "share": ((pupils, "SHARE"), (0.0, 1.0)),
+    "share": ((pupils, "SHARE"), (0.5, 1.0)),
+    "discriminant": ((discriminant, "WEIGHT"), (0.0, 0.3, 1.0)),
     "evidence": ((calibration, "EVIDENCE"), (0.0, 0.25)),
 }
 """Where a constant lives, and the values one step away."""

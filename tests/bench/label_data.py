@@ -133,7 +133,7 @@ def taught(
         if len(asked) >= stops[-1]:
             return
         count = min(BATCH, min(stop for stop in stops if stop > len(asked)) - len(asked))
-        asked += choose(panel.views.joint, panel.judge_pile().shares, panel.graph.density, np.array(asked), count)
+        asked += choose(panel.views.joint, panel.judge_pile().doubted, panel.graph.density, np.array(asked), count)
 
 
 def calibration_error(sure: Array, hit: Array, bins: int = 10) -> float:

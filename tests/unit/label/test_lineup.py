@@ -64,7 +64,7 @@ def test_a_child_on_trial_has_no_vote_and_is_judged() -> None:
     found, _, _, gold = panel()
     found.lineup.try_child(Scripted(child(), gold, 0.9))
     line = measured(found, gold)
-    assert len(found.heads) == len(found.weights) == len(founders())
+    assert len(found.heads) == len(found.weights) - 1 == len(founders())
     assert line.child is not None
     assert line.trial is not None
     assert line.fits[line.child.id].corrections == 40
@@ -80,7 +80,7 @@ def test_a_proposed_child_that_helps_votes_and_one_that_misleads_does_not() -> N
         found.learn(rows, gold[rows], len(LABELS))
         found.take(found.hold_back(rows, gold[rows], len(LABELS)))
         assert (one in found.heads) == votes
-        assert len(found.weights) == len(found.names) == len(founders()) + votes
+        assert len(found.weights) == len(found.names) == len(founders()) + votes + 1
         assert found.judge(texts[:7], vectors[:7]).shares.shape == (7, len(LABELS))
         found.lineup.propose([])
         found.take(found.hold_back(rows, gold[rows], len(LABELS)))
