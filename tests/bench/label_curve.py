@@ -30,8 +30,8 @@ from tests.bench.report import Bar, Report
 BASELINES = ("TF-IDF + LR, margin", "MiniLM + LR, margin", "k-means, MiniLM LR + label spreading, margin")
 START = 24
 """Rows that a baseline begins with."""
-JUDGED_UP_TO = 0.96
-"""Accuracy at full coverage up to which abstaining is judged: above it, fewer than 4 points are left for the 2 that are asked."""
+GAINED = 0.02
+"""Accuracy that abstaining on a tenth of the rows must bring, wherever so much is left to gain: at .982 and above it is not."""
 STRANGE_SHARE = 100
 """Out-of-scope rows put into the pile where the cut-off of "none of these" is measured; the others stay new."""
 
@@ -202,10 +202,14 @@ def _honest(name: str, course: Course, report: Report) -> None:
     for stop in STOPS:
         gained, possible = means[stop]["selective_gain"], means[stop]["selective_gain_possible"]
         what = f"{name}: accuracy gained at 90% coverage, {stop} answers"
-        if means[stop]["accuracy"] <= JUDGED_UP_TO:
-            report.bars.append(Bar(f"{what} (baseline: all there is to gain)", gained, ">=", 0.02, possible))
+        if possible >= GAINED:
+            report.bars.append(Bar(f"{what} (baseline: all there is to gain)", gained, ">=", GAINED, possible))
         else:
-            report.results[f"{what}: not judged, accuracy is {means[stop]['accuracy']:.3f}"] = {"gained": gained, "to gain": possible}
+            report.results[f"{what}: not judged, less is left"] = {"gained": gained, "to gain": possible}
+    gains, left = (mean(means[stop][key] for stop in STOPS) for key in ("selective_gain", "selective_gain_possible"))
+    report.bars.append(
+        Bar(f"{name}: accuracy gained at 90% coverage, mean of the four (baseline: all there is to gain)", gains, ">=", GAINED, left)
+    )
     worst = min(STOPS, key=lambda stop: means[stop]["auroc"])
     report.bars.append(
         Bar(f"{name}: AUROC of none of these, worst of four", means[worst]["auroc"], ">=", 0.92, means[worst]["auroc_largest_probability"])
