@@ -14,7 +14,7 @@ from node.label.guests import Guests, Wish
 from node.label.invitation import Said
 from node.label.lineup import Lineup
 from node.label.panel import Held, Panel, Verdict
-from node.label.teacher import BATCH, COVERAGE, choose, cover
+from node.label.teacher import BATCH, COVERAGE, choose, cover, covered
 from node.label.vectors import unpack
 from node.label.views import Matrix
 from protocol.heads import HeadGenome
@@ -45,6 +45,8 @@ class Bench:
         self._heads: Matrix | None = None
         """Shares of the pool without what guests say."""
         self._cover: list[int] = []
+        self._named: frozenset[str] = frozenset()
+        """Labels that were known when the pile was opened."""
         self._ask: list[int] = []
         self._best: np.ndarray | None = None
         self._moved: list[float] = []
@@ -68,6 +70,7 @@ class Bench:
         """Look at the pile, then learn what is known. `genomes`: of the project's heads; none: the founders of this version."""
         self._panel = Panel(self._texts, np.array(self._vectors, np.float32), genomes)
         self._vectors.clear()
+        self._named = frozenset(labels)
         self._cover = cover(self._panel.views.meaning, max(COVERAGE, len(labels)), self._seed)
         self.learn(labels)
         self.measure(labels)
@@ -123,7 +126,9 @@ class Bench:
         self._ask = [place for place in self._ask if place not in known]
         if len(self._ask) < count:
             cover_left = [place for place in self._cover if place not in known and self.rows[place] >= 0]
-            self._ask = cover_left[:count] if cover_left or self._verdict is None else self._choose(known, count)
+            told = [label for label in self.answers.values() if label is not None]
+            done = self._verdict is not None and (not cover_left or covered(self._named, told))
+            self._ask = self._choose(known, count) if done else cover_left[:count]
         return [self._question(place, labels) for place in self._ask[:count]]
 
     def judge_batch(self, batch: Batch, labels: Sequence[str]) -> list[RowLabel]:

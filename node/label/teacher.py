@@ -9,6 +9,8 @@ every answer.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 
 from node.label.heads import Indices
@@ -16,6 +18,8 @@ from node.label.views import Matrix
 
 COVERAGE = 24
 """Groups; more when more labels are named beforehand."""
+FIRST = 16
+"""Of them at least, where the labels are named beforehand; then until each was met (`covered`)."""
 DRAWN, DRAWN_EACH, DRAWN_MOST = 800, 4, 2_000
 """Rows drawn for the first grouping: at least so many, so many a group, and no more; its cost grows with their square."""
 BATCH = 8
@@ -24,6 +28,12 @@ COMPANY_UNTIL = 48
 """Answers up to which company counts in full."""
 LIKENESS = 2
 ROUNDS = 10
+
+
+def covered(named: Collection[str], told: Collection[str]) -> bool:
+    """Whether coverage may end early: `named` are the labels that were known before the first answer, `told` those of the answers. What
+    coverage is for is labels that nobody met, and where all are named and met there are none."""
+    return bool(named) and len(told) >= FIRST and set(named) <= set(told)
 
 
 def cover(rows: Matrix, count: int, seed: int) -> list[int]:

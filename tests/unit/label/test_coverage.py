@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from node.label.teacher import COVERAGE, cover
+from node.label.teacher import COVERAGE, FIRST, cover, covered
 from node.label.views import Matrix
 
 WIDTH = 32
@@ -43,3 +43,11 @@ def test_piles_that_are_hardly_larger_than_their_coverage(rows: int, count: int)
 
 def test_a_pile_of_one_text_has_one_first_question() -> None:
     assert len(cover(np.ones((50, WIDTH), np.float32) / np.float32(WIDTH**0.5), COVERAGE, 0)) == 1
+
+
+def test_coverage_ends_early_only_where_every_label_was_named_and_met() -> None:
+    told = ["a", "b"] * (FIRST // 2)
+    assert covered({"a", "b"}, told)
+    assert not covered({"a", "b"}, told[1:])
+    assert not covered({"a", "b", "c"}, told)
+    assert not covered(set(), told)  # nobody named any: who knows how many there are
