@@ -77,7 +77,7 @@ def run(shelf: Shelf, name: str, seeds: int, tell: Callable[[str], None], baseli
 
 
 def measure_domains(shelf: Shelf, seeds: int, tell: Callable[[str], None], report: Report, choice: str = "") -> None:
-    """Eight sets on which nothing was chosen and for which no bar is set: what a newcomer's own pile may be like."""
+    """Eight development sets, some of them hard, beside the strong baseline: what a newcomer's own pile may be like. No bars."""
     for name in [choice] if choice else DOMAINS:
         course = run(shelf, name, seeds, tell, BASELINES[-1:])
         for stop in STOPS:
