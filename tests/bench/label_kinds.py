@@ -116,9 +116,9 @@ def _with(shares: Matrix, votes: Matrix, unsure: Array, weight: float) -> Matrix
 
 
 def _only(panel: Panel, verdict: Verdict, *, graph: bool) -> Matrix:
-    """The pool of one kind of head, calibrated as the whole pool is."""
+    """The pool of one kind of head without the discriminant, calibrated as the whole pool is."""
     kept = [isinstance(head, GraphHead) == graph for head in panel.heads]
-    scores = np.mean([logs(vote) for vote, keep in zip(verdict.votes, kept, strict=True) if keep], axis=0)
+    scores = np.mean([logs(vote) for vote, keep in zip(verdict.votes[:-1], kept, strict=True) if keep], axis=0)
     held = panel.held_back
     assert held is not None
     known = len(np.unique(held.labels))
