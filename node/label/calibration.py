@@ -84,6 +84,13 @@ class Calibration:
         return Estimate(accuracy, low, high, self.corrections)
 
 
+def divisor(scores: Matrix, sure: float, tried: NDArray[np.float64]) -> float:
+    """By what to divide log-probabilities, shape (rows, labels), so that the largest probability is `sure` in the mean: between the nearest
+    two of `tried`, which rise."""
+    reached = np.array([softmax(scores / np.float32(value)).max(1).mean() for value in tried])
+    return float(np.exp(np.interp(-sure, -reached, np.log(tried))))
+
+
 def usual(corrections: int, labels: int) -> Calibration:
     """Before anything was held back."""
     weight = _prior(corrections / labels)

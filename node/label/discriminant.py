@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from node.label.calibration import divisor
 from node.label.heads import Indices, softmax
 from node.label.views import Matrix, Views
 
@@ -63,9 +64,8 @@ class Discriminant:
         offset = np.where(known, -0.5 * (means * plane.T).sum(1) - centre @ plane, -np.inf)
         scores = rows @ plane + offset
         some = scores[:: max(1, len(scores) // MATCHED)]
-        reached = np.array([softmax(some / np.float32(divisor)).max(1).mean() for divisor in DIVISORS])
-        divisor = np.float32(np.exp(np.interp(-sure, -reached, np.log(DIVISORS))))
-        self._plane, self._offset = np.asarray(plane / divisor, np.float32), np.asarray(offset / divisor, np.float32)
+        scale = np.float32(divisor(some, sure, DIVISORS))
+        self._plane, self._offset = np.asarray(plane / scale, np.float32), np.asarray(offset / scale, np.float32)
 
     def pile(self) -> Matrix:
         """Votes on every row of the pile, shape (rows, labels)."""

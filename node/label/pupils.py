@@ -9,10 +9,12 @@ back, weighed and measured stays the heads'.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from node.label.calibration import divisor
 from node.label.heads import Head, Indices, LogisticHead, softmax, with_bias
 from node.label.views import Matrix, Views
 
@@ -85,9 +87,7 @@ def milder(scores: Matrix, opinion: Matrix) -> float:
     """
     if len(scores) == 0:
         return 1.0
-    sure = np.array([softmax(scores / np.float32(factor)).max(1).mean() for factor in FACTORS])
-    full = np.interp(-float(opinion.max(1).mean()), -sure, np.log(FACTORS))
-    return float(np.exp(SHARE * full))
+    return math.exp(SHARE * math.log(divisor(scores, float(opinion.max(1).mean()), FACTORS)))
 
 
 def _climb(inputs: Matrix, targets: Matrix, counts: Matrix, weights: Matrix, steps: int) -> Matrix:
